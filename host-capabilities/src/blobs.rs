@@ -1,0 +1,103 @@
+//! `blobs`: contents that the host holds: a pod's files, documents of the configuration, spooled bytes.
+//!
+//! Bounds: one read returns at most 4 MiB, a spooled content has at most 16 MiB. A pod's Secret is read only under
+//! `--pod-secrets=reveal`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use provider::{Code, Content};
+use wasmtime::component::{Access, Accessor, Resource};
+
+use crate::bindings::vk::host::blobs;
+use crate::bindings::vk::host::types::Source;
+use crate::error::{Error, denied, error, from_provider};
+use crate::stream::HostStream;
+use crate::{Call, CallData};
+
+const MAX_READ: u32 = 4 << 20;
+const MAX_SPOOL: usize = 16 << 20;
+
+/// A content, and whether the guest may see it.
+pub struct Blob {
+    /// Where the bytes come from.
+    pub content: Arc<dyn Content>,
+    /// It is a pod's Secret or token.
+    pub sensitive: bool,
+}
+
+impl Call {
+    /// Gives the guest a handle on a content.
+    pub fn push_blob(&mut self, blob: Blob) -> wasmtime::Result<Resource<Blob>> {
+        Ok(self.table.push(blob)?)
+    }
+
+    fn readable_blob(&self, blob: &Resource<Blob>) -> wasmtime::Result<Result<Arc<dyn Content>, Error>> {
+        let blob = self.table.get(blob)?;
+        if blob.sensitive && !self.capabilities.pod_secrets.may_reveal() {
+            return Ok(Err(denied("reading a pod's Secret", "--pod-secrets=reveal")));
+        }
+        Ok(Ok(blob.content.clone()))
+    }
+}
+
+impl blobs::Host for Call {}
+
+impl<T: Send + 'static> blobs::HostWithStore<T> for CallData {
+    fn spool(mut host: Access<'_, T, Self>, bytes: Vec<u8>) -> wasmtime::Result<Result<Source, Error>> {
+        if bytes.len() > MAX_SPOOL {
+            let message = format!("blobs.spool: {} bytes, the limit is {MAX_SPOOL}", bytes.len());
+            return Ok(Err(error(Code::Limit, message)));
+        }
+        let once = futures::stream::iter([Ok(Bytes::from(bytes))]);
+        HostStream::new(Box::pin(once)).into_source(&mut host).map(Ok)
+    }
+}
+
+impl blobs::HostBlob for Call {
+    fn size(&mut self, blob: Resource<Blob>) -> wasmtime::Result<Option<u64>> {
+        Ok(self.table.get(&blob)?.content.size())
+    }
+
+    fn version(&mut self, blob: Resource<Blob>) -> wasmtime::Result<String> {
+        Ok(self.table.get(&blob)?.content.version())
+    }
+
+    fn placeholder(&mut self, blob: Resource<Blob>, _encoding: String) -> wasmtime::Result<Result<String, Error>> {
+        self.table.get(&blob)?;
+        Ok(Err(error(Code::Unsupported, "blob.placeholder: placeholders are not in this version")))
+    }
+
+    fn drop(&mut self, blob: Resource<Blob>) -> wasmtime::Result<()> {
+        self.table.delete(blob)?;
+        Ok(())
+    }
+}
+
+impl<T: Send + 'static> blobs::HostBlobWithStore<T> for CallData {
+    async fn read(
+        accessor: &Accessor<T, Self>,
+        blob: Resource<Blob>,
+        offset: u64,
+        max: u32,
+    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        let content = match accessor.with(|mut access| access.get().readable_blob(&blob))? {
+            Ok(content) => content,
+            Err(denied) => return Ok(Err(denied)),
+        };
+        Ok(content.read().await.map_err(from_provider).map(|bytes| {
+            let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+            let to = from.saturating_add(max.min(MAX_READ) as usize).min(bytes.len());
+            bytes.slice(from..to).to_vec()
+        }))
+    }
+
+    fn chunks(mut host: Access<'_, T, Self>, blob: Resource<Blob>) -> wasmtime::Result<Result<Source, Error>> {
+        let content = match host.get().readable_blob(&blob)? {
+            Ok(content) => content,
+            Err(denied) => return Ok(Err(denied)),
+        };
+        let once = futures::stream::once(async move { content.read().await });
+        HostStream::new(Box::pin(once)).into_source(&mut host).map(Ok)
+    }
+}

@@ -1,0 +1,60 @@
+//! One call of a provider, as the capabilities see it: who calls, for which pod, and what it has open.
+
+use std::sync::Arc;
+
+use provider::PodKey;
+use wasmtime::component::{HasData, ResourceTable};
+
+use crate::Capabilities;
+use crate::log::Logger;
+use crate::mask::Mask;
+
+/// Handles that a call may have open at once.
+const MAX_RESOURCES: usize = 10_000;
+
+/// What a call is about; it stands on every log line and refusal.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The export called, as `pods.create`.
+    pub export: &'static str,
+    /// The pod it is for, where it is for one.
+    pub pod: Option<PodKey>,
+    /// Number of the call, unique while the host runs.
+    pub id: u64,
+    /// The version of the provider that runs it: its digest, shortened.
+    pub version: Arc<str>,
+}
+
+/// What the capabilities keep for one call; dropped with it, and with it all that is still open.
+pub struct Call {
+    pub(crate) table: ResourceTable,
+    pub(crate) capabilities: Arc<Capabilities>,
+    pub(crate) logger: Logger,
+}
+
+impl Call {
+    /// A call with these capabilities. `mask` holds the pod's secret values that it was given.
+    pub fn new(capabilities: Arc<Capabilities>, subject: Subject, mask: Mask) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
+        let logger = Logger::new(capabilities.clone(), subject, mask);
+        Self { table, capabilities, logger }
+    }
+
+    /// The handles of this call.
+    pub const fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+
+    /// Writes its lines.
+    pub const fn logger(&self) -> &Logger {
+        &self.logger
+    }
+}
+
+/// Marks [`Call`] as the data that the capabilities work on.
+pub struct CallData;
+
+impl HasData for CallData {
+    type Data<'a> = &'a mut Call;
+}

@@ -1,0 +1,170 @@
+//! Pairs in memory, gone with the process.
+//!
+//! Every entry has a time to live. When the bound is reached the oldest give way, but never a claim (an entry put under
+//! the condition that it did not exist): two calls can't hold one thing. Cost: a lock; making room walks all entries.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Condition, Entry, StoreError, check};
+
+/// Most bytes of keys and values.
+const MAX_BYTES: usize = 16 << 20;
+/// What an entry costs beside its bytes.
+const OVERHEAD: usize = 128;
+
+struct Cached {
+    value: Vec<u8>,
+    version: u64,
+    expires: Instant,
+    claim: bool,
+}
+
+#[derive(Default)]
+struct State {
+    entries: HashMap<String, Cached>,
+    bytes: usize,
+    version: u64,
+}
+
+/// The cache of one provider and node.
+#[derive(Default)]
+pub struct Cache {
+    state: Mutex<State>,
+}
+
+fn cost(key: &str, value: &[u8]) -> usize {
+    key.len() + value.len() + OVERHEAD
+}
+
+impl State {
+    fn remove(&mut self, key: &str) {
+        if let Some(old) = self.entries.remove(key) {
+            self.bytes -= cost(key, &old.value);
+        }
+    }
+
+    fn live(&self, key: &str, now: Instant) -> Option<&Cached> {
+        self.entries.get(key).filter(|entry| entry.expires > now)
+    }
+
+    /// Frees room for `needed` bytes: what has expired, then the oldest that is no claim.
+    fn make_room(&mut self, needed: usize, now: Instant) -> bool {
+        if self.bytes + needed <= MAX_BYTES {
+            return true;
+        }
+        let mut order: Vec<(bool, u64, String)> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| !entry.claim || entry.expires <= now)
+            .map(|(key, entry)| (entry.expires > now, entry.version, key.clone()))
+            .collect();
+        order.sort_unstable();
+        for (_, _, key) in order {
+            if self.bytes + needed <= MAX_BYTES {
+                break;
+            }
+            self.remove(&key);
+        }
+        self.bytes + needed <= MAX_BYTES
+    }
+}
+
+impl Cache {
+    /// The entry.
+    pub fn get(&self, key: &str) -> Option<Entry> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.live(key, Instant::now()).map(|entry| Entry {
+            key: key.to_owned(),
+            value: entry.value.clone(),
+            version: entry.version,
+        })
+    }
+
+    /// Writes; returns the version.
+    pub fn put(
+        &self,
+        key: String,
+        value: Vec<u8>,
+        condition: Condition,
+        time_to_live: Duration,
+    ) -> Result<u64, StoreError> {
+        check(&key, &value)?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let known = state.live(&key, now).map(|entry| (entry.version, entry.claim));
+        if !condition.holds(known.map(|(version, _)| version)) {
+            return Err(StoreError::Conflict(key));
+        }
+        let expires = now
+            .checked_add(time_to_live)
+            .ok_or_else(|| StoreError::Invalid(format!("the time to live of `{key}` is beyond all clocks")))?;
+        let freed = state.entries.get(&key).map_or(0, |old| cost(&key, &old.value));
+        if !state.make_room(cost(&key, &value).saturating_sub(freed), now) {
+            return Err(StoreError::Limit { what: "the limit of cached bytes", limit: MAX_BYTES as u64 });
+        }
+        state.remove(&key);
+        state.version += 1;
+        let version = state.version;
+        state.bytes += cost(&key, &value);
+        // A claim that is renewed by its holder stays one.
+        let claim = condition == Condition::Absent
+            || (matches!(condition, Condition::Version(_)) && known.is_some_and(|(_, claim)| claim));
+        state.entries.insert(key, Cached { value, version, expires, claim });
+        Ok(version)
+    }
+
+    /// Deletes.
+    pub fn delete(&self, key: &str, condition: Condition) -> Result<(), StoreError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = state.live(key, Instant::now()).map(|entry| entry.version);
+        if matches!(condition, Condition::Version(_)) && !condition.holds(known) {
+            return Err(StoreError::Conflict(key.to_owned()));
+        }
+        state.remove(key);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_claim_is_given_once() {
+        let cache = Cache::default();
+        let version = cache.put("cell/1".into(), b"a".to_vec(), Condition::Absent, LONG).unwrap();
+        let again = cache.put("cell/1".into(), b"b".to_vec(), Condition::Absent, LONG);
+        assert_eq!(again, Err(StoreError::Conflict("cell/1".into())));
+        assert!(cache.delete("cell/1", Condition::Version(version + 1)).is_err());
+        cache.delete("cell/1", Condition::Version(version)).unwrap();
+        cache.put("cell/1".into(), b"b".to_vec(), Condition::Absent, LONG).unwrap();
+    }
+
+    #[test]
+    fn what_has_expired_is_not_there() {
+        let cache = Cache::default();
+        cache.put("token".into(), b"x".to_vec(), Condition::Absent, Duration::ZERO).unwrap();
+        assert_eq!(cache.get("token"), None);
+        cache.put("token".into(), b"y".to_vec(), Condition::Absent, LONG).unwrap();
+        assert_eq!(cache.get("token").unwrap().value, b"y");
+    }
+
+    #[test]
+    fn the_oldest_gives_way_and_a_claim_never_does() {
+        let cache = Cache::default();
+        cache.put("claim".into(), vec![0; 1 << 20], Condition::Absent, LONG).unwrap();
+        for n in 0..20 {
+            cache.put(format!("value/{n}"), vec![0; 1 << 20], Condition::Always, LONG).unwrap();
+        }
+        assert!(cache.get("claim").is_some());
+        assert!(cache.get("value/0").is_none());
+        assert!(cache.get("value/19").is_some());
+        let full = Cache::default();
+        let refused = (0..20).find_map(|n| full.put(format!("{n}"), vec![0; 1 << 20], Condition::Absent, LONG).err());
+        assert!(matches!(refused, Some(StoreError::Limit { .. })));
+    }
+}

@@ -1,0 +1,91 @@
+//! `store` and `cache` as a guest sees them.
+
+use std::time::Duration;
+
+use wasmtime::component::Accessor;
+
+use super::{Condition, Entry, expiry};
+use crate::bindings::vk::host::{cache, store};
+use crate::error::Error;
+use crate::{Call, CallData};
+
+/// Most entries of one scan.
+const MAX_SCAN: u32 = 10_000;
+
+impl From<store::Condition> for Condition {
+    fn from(condition: store::Condition) -> Self {
+        match condition {
+            store::Condition::Always => Self::Always,
+            store::Condition::Absent => Self::Absent,
+            store::Condition::Version(version) => Self::Version(version),
+        }
+    }
+}
+
+impl From<Entry> for store::Entry {
+    fn from(entry: Entry) -> Self {
+        Self { key: entry.key, value: entry.value, version: entry.version }
+    }
+}
+
+impl store::Host for Call {}
+
+impl<T: Send> store::HostWithStore<T> for CallData {
+    async fn get(accessor: &Accessor<T, Self>, key: String) -> wasmtime::Result<Result<Option<store::Entry>, Error>> {
+        let own = accessor.with(|mut access| access.get().capabilities.clone());
+        Ok(own.store.get(&own.namespace, &key).await.map(|entry| entry.map(Into::into)).map_err(Into::into))
+    }
+
+    async fn put(
+        accessor: &Accessor<T, Self>,
+        key: String,
+        value: Vec<u8>,
+        condition: store::Condition,
+        time_to_live: Option<u64>,
+    ) -> wasmtime::Result<Result<u64, Error>> {
+        let own = accessor.with(|mut access| access.get().capabilities.clone());
+        let put = own.store.put(&own.namespace, key, value, condition.into(), expiry(time_to_live));
+        Ok(put.await.map_err(Into::into))
+    }
+
+    async fn delete(
+        accessor: &Accessor<T, Self>,
+        key: String,
+        condition: store::Condition,
+    ) -> wasmtime::Result<Result<(), Error>> {
+        let own = accessor.with(|mut access| access.get().capabilities.clone());
+        Ok(own.store.delete(&own.namespace, key, condition.into()).await.map_err(Into::into))
+    }
+
+    async fn scan(
+        accessor: &Accessor<T, Self>,
+        prefix: String,
+        after: String,
+        max: u32,
+    ) -> wasmtime::Result<Result<Vec<store::Entry>, Error>> {
+        let own = accessor.with(|mut access| access.get().capabilities.clone());
+        let found = own.store.scan(&own.namespace, &prefix, &after, max.min(MAX_SCAN) as usize).await;
+        Ok(found.map(|entries| entries.into_iter().map(Into::into).collect()).map_err(Into::into))
+    }
+}
+
+impl cache::Host for Call {
+    fn get(&mut self, key: String) -> wasmtime::Result<Option<store::Entry>> {
+        Ok(self.capabilities.cache.get(&key).map(Into::into))
+    }
+
+    fn put(
+        &mut self,
+        key: String,
+        value: Vec<u8>,
+        condition: store::Condition,
+        time_to_live: u64,
+    ) -> wasmtime::Result<Result<u64, Error>> {
+        let put = self.capabilities.cache.put(key, value, condition.into(), Duration::from_nanos(time_to_live));
+        Ok(put.map_err(Into::into))
+    }
+
+    fn delete(&mut self, key: String, condition: store::Condition) -> wasmtime::Result<Result<(), Error>> {
+        Ok(self.capabilities.cache.delete(&key, condition.into()).map_err(Into::into))
+    }
+}

@@ -1,0 +1,32 @@
+//! TLS towards backends: one configuration with the system's CAs, shared by all connections of the process.
+//!
+//! Client identities and private CAs are profiles of the configuration file, by name; the command line has none. TLS 1.2
+//! and 1.3. Cost: the system's CAs are read once, when the first connection needs them.
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::{ClientConfig, RootCertStore};
+
+/// TLS with the system's CAs and without a client identity.
+pub fn client_config() -> Arc<ClientConfig> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    CONFIG
+        .get_or_init(|| {
+            let mut roots = RootCertStore::empty();
+            let found = rustls_native_certs::load_native_certs();
+            for error in &found.errors {
+                tracing::warn!(%error, "a CA certificate of the system can't be read");
+            }
+            let (added, _) = roots.add_parsable_certificates(found.certs);
+            if added == 0 {
+                tracing::warn!("the system has no CA certificates: no TLS server can be verified");
+            }
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            #[expect(clippy::expect_used, reason = "ring implements both versions")]
+            let builder = ClientConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .expect("ring knows TLS 1.2 and 1.3");
+            Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+        })
+        .clone()
+}
