@@ -1,0 +1,353 @@
+//! One call: a slot, a fresh store and instance, the deadline, and what a failure means.
+//!
+//! | step                                              | counts as      |
+//! |---------------------------------------------------|----------------|
+//! | wait for a slot in the lane, then in the pool     | queueing       |
+//! | make store and instance, call, lift the result    | wall time, CPU |
+//! | answer the caller                                 |                |
+//! | drop store and instance                           | nobody's wait  |
+//!
+//! A caller that goes away ends its call. A guest that traps or breaks a limit costs its own call and nothing else.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use host_capabilities::bindings::vk::host::types::Error as WitError;
+use host_capabilities::error::to_provider;
+use host_capabilities::log::Logger;
+use host_capabilities::mask::Mask;
+use host_capabilities::{Call, Capabilities, Subject};
+use provider::{Code, Error, Output, PodKey, Result};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
+use wasmtime::component::{Accessor, ComponentNamedList, Instance, Lift, Lower};
+use wasmtime::{Store, Trap, UpdateDeadline};
+
+use crate::bindings::vk::provider::types::Output as WitOutput;
+use crate::component::Loaded;
+use crate::cpu::Meter;
+use crate::digest::Digest;
+use crate::engine::Engine;
+use crate::export::Export;
+use crate::function::Function;
+use crate::lanes::Lanes;
+use crate::limits::{Limits, Reached};
+use crate::memory::Memory;
+use crate::output::{self, Handed};
+use crate::state::{Printed, State};
+use crate::threads::Threads;
+
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// A future that a call's closure returns.
+pub(crate) type Boxed<'a, R> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
+
+/// What calls of one provider share, whatever its version.
+pub(crate) struct Caller {
+    pub(crate) engine: Engine,
+    pub(crate) limits: Limits,
+    pub(crate) capabilities: Arc<Capabilities>,
+    pub(crate) threads: Threads,
+    pub(crate) lanes: Lanes,
+}
+
+/// What a call is for.
+pub(crate) struct About {
+    pub(crate) export: Export,
+    pub(crate) pod: Option<PodKey>,
+    /// Secret values of the pod that the guest is given.
+    pub(crate) mask: Mask,
+}
+
+impl About {
+    pub(crate) fn node(export: Export) -> Self {
+        Self { export, pod: None, mask: Mask::default() }
+    }
+
+    pub(crate) fn pod(export: Export, pod: &PodKey) -> Self {
+        Self { export, pod: Some(pod.clone()), mask: Mask::default() }
+    }
+}
+
+/// A store that exists to be asked for its functions.
+pub(crate) fn trial_store(
+    engine: &Engine,
+    limits: &Limits,
+    capabilities: Arc<Capabilities>,
+    digest: &Digest,
+) -> Store<State> {
+    let subject = Subject { export: "load", pod: None, id: 0, version: digest.short().into() };
+    let call = Call::new(capabilities, subject, Mask::default());
+    store(engine, limits, call, &Meter::new(limits.cpu, engine.clock()), &Printed::default())
+}
+
+fn store(engine: &Engine, limits: &Limits, call: Call, meter: &Arc<Meter>, printed: &Printed) -> Store<State> {
+    let memory = Memory::new(limits.memory, limits.table_elements);
+    let mut store = Store::new(&engine.wasmtime, State::new(call, memory, printed));
+    store.limiter(|state| &mut state.memory);
+    store.set_hostcall_fuel(limits.host_memory);
+    store.set_epoch_deadline(1);
+    let meter = meter.clone();
+    store.epoch_deadline_callback(move |_| {
+        let budget = meter.budget();
+        if meter.spent_now() > budget {
+            return Err(wasmtime::Error::new(OverBudget(budget)));
+        }
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+    });
+    store
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the CPU time of {0:?} is spent")]
+struct OverBudget(Duration);
+
+/// What a call's closure works with.
+#[derive(Clone, Copy)]
+pub(crate) struct Guest {
+    instance: Instance,
+}
+
+impl Guest {
+    /// Calls a function of this instance.
+    pub(crate) async fn call<P, R>(
+        self,
+        accessor: &Accessor<State>,
+        function: Function<P, R>,
+        parameters: P,
+    ) -> wasmtime::Result<R>
+    where
+        P: ComponentNamedList + Lower + Send + Sync + 'static,
+        R: Lift + Send + Sync + 'static,
+    {
+        let callable = accessor.with(|mut access| function.of(&mut access, &self.instance))?;
+        callable.call(accessor, parameters).await
+    }
+}
+
+/// The end of a call, as its closure tells it.
+struct Answer<R> {
+    sender: oneshot::Sender<Result<R>>,
+    logger: Logger,
+}
+
+impl<R> Answer<R> {
+    fn give(self, result: Result<R, WitError>) {
+        let result = result.map_err(|error| to_provider(error, |text| self.logger.mask(text)));
+        // Who asked may have gone.
+        let _ = self.sender.send(result);
+    }
+
+    fn fail(self, error: Error) {
+        let _ = self.sender.send(Err(error));
+    }
+}
+
+impl Caller {
+    /// Calls a function of the guest.
+    pub(crate) async fn call<R, F>(self: &Arc<Self>, loaded: &Arc<Loaded>, about: About, call: F) -> Result<R>
+    where
+        R: Send + 'static,
+        F: for<'a> FnOnce(&'a Accessor<State>, Guest) -> Boxed<'a, wasmtime::Result<Result<R, WitError>>>
+            + Send
+            + 'static,
+    {
+        self.run(loaded, about, |_| {
+            move |accessor, guest, answer: Answer<R>| {
+                Box::pin(async move {
+                    answer.give(call(accessor, guest).await?);
+                    Ok(())
+                })
+            }
+        })
+        .await
+    }
+
+    /// Calls a function of the guest that hands back a stream, and something else beside it.
+    pub(crate) async fn open<R, F>(self: &Arc<Self>, loaded: &Arc<Loaded>, about: About, call: F) -> Result<(Output, R)>
+    where
+        R: Send + 'static,
+        F: for<'a> FnOnce(&'a Accessor<State>, Guest) -> Boxed<'a, wasmtime::Result<Result<(WitOutput, R), WitError>>>
+            + Send
+            + 'static,
+    {
+        let export = about.export;
+        let stream_slot = self.lanes.stream().map_err(|reached| limit_error(export, reached))?;
+        let caller = self.clone();
+        self.run(loaded, about, |meter| {
+            move |accessor, guest, answer: Answer<(Output, R)>| {
+                Box::pin(async move {
+                    let (handed, beside) = match call(accessor, guest).await? {
+                        Ok((handed, beside)) => (output::take(accessor, handed)?, beside),
+                        Err(error) => {
+                            answer.give(Err(error));
+                            return Ok(());
+                        }
+                    };
+                    match handed {
+                        Handed::Spliced(output) => answer.give(Ok((output::hold(output, stream_slot), beside))),
+                        Handed::Pumped(output, ended) => match caller.lanes.session() {
+                            Err(reached) => answer.fail(limit_error(export, reached)),
+                            Ok(session_slot) => {
+                                meter.becomes_session();
+                                answer.give(Ok((output::hold(output, stream_slot), beside)));
+                                // Fails when the stream has ended or nobody reads it: the instance may go.
+                                let _ = ended.await;
+                                drop(session_slot);
+                            }
+                        },
+                    }
+                    Ok(())
+                })
+            }
+        })
+        .await
+    }
+
+    /// Runs a closure in a fresh instance, and waits for its answer.
+    async fn run<R, M, F>(self: &Arc<Self>, loaded: &Arc<Loaded>, about: About, make: M) -> Result<R>
+    where
+        R: Send + 'static,
+        M: FnOnce(Arc<Meter>) -> F,
+        F: for<'a> FnOnce(&'a Accessor<State>, Guest, Answer<R>) -> Boxed<'a, wasmtime::Result<()>> + Send + 'static,
+    {
+        let About { export, pod, mask } = about;
+        let queued = Instant::now();
+        let lane = self.lanes.enter(export.lane).await;
+        let slot = self.engine.pool.clone().acquire_owned().await.ok();
+        let id = CALLS.fetch_add(1, Ordering::Relaxed);
+        let span = tracing::debug_span!(
+            "call",
+            component = self.capabilities.name(),
+            export = export.name,
+            version = loaded.digest.short(),
+            pod = pod.as_ref().map(|pod| tracing::field::display(&pod.uid)),
+            call = id,
+            queued = ?queued.elapsed(),
+        );
+        let subject = Subject { export: export.name, pod, id, version: loaded.version.clone() };
+        let call = Call::new(self.capabilities.clone(), subject, mask);
+        let (sender, answered) = oneshot::channel();
+        let answer = Answer { sender, logger: call.logger().clone() };
+        let meter = Meter::new(self.limits.cpu, self.engine.clock());
+        let body = make(meter.clone());
+        let instance = InInstance {
+            caller: self.clone(),
+            loaded: loaded.clone(),
+            export,
+            meter: meter.clone(),
+            slots: (lane, slot),
+        };
+        let running = self.threads.spawn(meter, instance.run(call, answer, body).instrument(span));
+        // Until there is an answer the call is its caller's: who goes away ends it. After it, it may be a session.
+        let mut running = AbortOnDropHandle::new(running);
+        match answered.await {
+            Ok(result) => {
+                drop(running.detach());
+                result
+            }
+            Err(_) => match (&mut running).await {
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(())) => Err(Error::new(Code::Internal, format!("{} ended without an answer", export.name))),
+                Err(error) => Err(Error::new(Code::Internal, format!("{} did not end well: {error}", export.name))),
+            },
+        }
+    }
+}
+
+/// What a call needs on the guest's threads.
+struct InInstance {
+    caller: Arc<Caller>,
+    loaded: Arc<Loaded>,
+    export: Export,
+    meter: Arc<Meter>,
+    slots: (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>),
+}
+
+impl InInstance {
+    async fn run<R, F>(self, call: Call, answer: Answer<R>, body: F) -> Result<()>
+    where
+        R: Send + 'static,
+        F: for<'a> FnOnce(&'a Accessor<State>, Guest, Answer<R>) -> Boxed<'a, wasmtime::Result<()>> + Send + 'static,
+    {
+        let Self { caller, loaded, export, meter, slots } = self;
+        let begun = Instant::now();
+        let printed = Printed::default();
+        let logger = call.logger().clone();
+        let mut store = store(&caller.engine, &caller.limits, call, &meter, &printed);
+        let wall = caller.limits.wall.unwrap_or(export.wall);
+        let outcome = {
+            let mut running = std::pin::pin!(async {
+                let instance = loaded.pre.instantiate_async(&mut store).await?;
+                store.run_concurrent(async move |accessor| body(accessor, Guest { instance }, answer).await).await?
+            });
+            let deadline = tokio::time::sleep(wall);
+            tokio::select! {
+                biased;
+                done = &mut running => Some(done),
+                () = deadline => if meter.is_session() { Some(running.await) } else { None },
+            }
+        };
+        let result = match outcome {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(explain(export, &error, &store, &caller.limits, &printed, &logger)),
+            None => Err(limit_error(export, Reached::Wall(wall))),
+        };
+        let memory = store.data().memory.peak();
+        drop(store);
+        drop(slots);
+        tracing::debug!(
+            duration = ?begun.elapsed(),
+            cpu = ?meter.spent_now(),
+            memory,
+            outcome = result.as_ref().map_or_else(|error| error.code.as_str(), |()| "answered"),
+            "called"
+        );
+        result
+    }
+}
+
+/// The error of a call that reached a limit.
+fn limit_error(export: Export, reached: Reached) -> Error {
+    let message = match reached {
+        Reached::Stack => format!("{} reached {reached}", export.name),
+        _ => format!("{} reached {reached}; --limit NAME=VALUE raises it", export.name),
+    };
+    Error::new(Code::Limit, message)
+}
+
+/// What a call died of.
+fn explain(
+    export: Export,
+    error: &wasmtime::Error,
+    store: &Store<State>,
+    limits: &Limits,
+    printed: &Printed,
+    logger: &Logger,
+) -> Error {
+    if let Some(OverBudget(budget)) = error.downcast_ref() {
+        return limit_error(export, Reached::Cpu(*budget));
+    }
+    let trap = error.downcast_ref::<Trap>();
+    if trap == Some(&Trap::StackOverflow) {
+        return limit_error(export, Reached::Stack);
+    }
+    // A guest whose memory may not grow gives up on its own.
+    if let Some(reached) = store.data().memory.reached {
+        return limit_error(export, reached);
+    }
+    let cause = error.root_cause().to_string();
+    if cause.contains("fuel allocated for hostcalls has been exhausted") {
+        return limit_error(export, Reached::HostMemory(limits.host_memory));
+    }
+    let said = printed.said();
+    let message = match (trap, said.is_empty()) {
+        (Some(trap), true) => format!("the provider trapped in {}: {trap}", export.name),
+        (Some(_), false) => format!("the provider trapped in {}: {said}", export.name),
+        (None, _) => format!("the provider failed in {}: {cause}", export.name),
+    };
+    Error::new(Code::Internal, logger.mask(message))
+}

@@ -1,0 +1,253 @@
+//! A component that was checked, compiled and can be called.
+//!
+//! The checks, in their order, each an error of its own that says what to do: size; whether it is a component; whether it
+//! is a provider, of a contract that this host serves; whether it imports only what the host knows and what was granted;
+//! whether its functions have the contract's types, in an instance made for that.
+//!
+//! Cost: compiling takes about a second for a megabyte of code, on a thread of its own; loading from the cache some
+//! milliseconds.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use host_capabilities::{Capabilities, MISSING};
+use wasmtime::Store;
+use wasmtime::component::{Component, InstancePre, Linker};
+
+use crate::call::trial_store;
+use crate::code_cache::CodeCache;
+use crate::digest::Digest;
+use crate::engine::Engine;
+use crate::function::Functions;
+use crate::inspect::{CONTRACT, Inspection, ProviderKind};
+use crate::limits::Limits;
+use crate::state::State;
+
+/// Why a component can't be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file can't be read.
+    #[error("the component {} can't be read: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        error: std::io::Error,
+    },
+    /// It is too large.
+    #[error("the component {name} has {size} bytes, the limit is {limit}: --limit component-size=SIZE raises it")]
+    TooLarge {
+        /// The component.
+        name: String,
+        /// Its size.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// It is something else.
+    #[error("{name} is no WebAssembly component: {reason}")]
+    NoComponent {
+        /// The component.
+        name: String,
+        /// What it is instead, or what is wrong with it.
+        reason: String,
+    },
+    /// It exports no provider.
+    #[error(
+        "the component {name} exports no provider: `vk:provider/node` and either `pods` or `containers` are wanted, it has {found}"
+    )]
+    NoProvider {
+        /// The component.
+        name: String,
+        /// Its exports.
+        found: String,
+    },
+    /// It was made for another contract.
+    #[error("the component {name} speaks the contract {version}, this host serves {CONTRACT}")]
+    Contract {
+        /// The component.
+        name: String,
+        /// Its version.
+        version: String,
+    },
+    /// It imports what this version of the host does not have.
+    #[error("the component {name} imports `vk:host/{interface}`, which is not in this version of vk-runtime")]
+    Missing {
+        /// The component.
+        name: String,
+        /// The interface.
+        interface: String,
+    },
+    /// It imports what no version has.
+    #[error("the component {name} imports `{import}`, which is no part of the contract {CONTRACT}")]
+    Unknown {
+        /// The component.
+        name: String,
+        /// The import.
+        import: String,
+    },
+    /// It wants what it was not granted.
+    #[error("the component {name} wants {wanted}, of which nothing is granted: {flags} would grant it")]
+    NotGranted {
+        /// The component.
+        name: String,
+        /// The capabilities.
+        wanted: String,
+        /// How to grant them.
+        flags: String,
+    },
+    /// Its functions are not the contract's, or it can't be instantiated.
+    #[error("the component {name} can't be used: {reason}")]
+    Unusable {
+        /// The component.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A component's bytes, and what to call it in errors.
+pub struct Bytes {
+    /// A path or an address.
+    pub name: String,
+    /// The component.
+    pub bytes: Vec<u8>,
+}
+
+impl Bytes {
+    /// Reads a file of at most `limit` bytes.
+    pub fn read(path: &Path, limit: u64) -> Result<Self, LoadError> {
+        let fail = |error| LoadError::Read { path: path.to_owned(), error };
+        let size = std::fs::metadata(path).map_err(fail)?.len();
+        if size > limit {
+            return Err(LoadError::TooLarge { name: path.display().to_string(), size, limit });
+        }
+        Ok(Self { name: path.display().to_string(), bytes: std::fs::read(path).map_err(fail)? })
+    }
+}
+
+/// A compiled component, of which nothing has run yet.
+pub struct Compiled {
+    name: String,
+    component: Component,
+    digest: Digest,
+    inspection: Inspection,
+}
+
+impl Compiled {
+    /// Compiles a component, or takes its code from the cache. Blocks: not for a thread that others wait for.
+    pub fn new(engine: &Engine, source: &Bytes, limits: &Limits, cache: Option<&CodeCache>) -> Result<Self, LoadError> {
+        let name = source.name.clone();
+        let size = source.bytes.len() as u64;
+        if size > limits.component_size {
+            return Err(LoadError::TooLarge { name, size, limit: limits.component_size });
+        }
+        if !source.bytes.starts_with(b"\0asm") {
+            return Err(LoadError::NoComponent { name, reason: "it does not begin as WebAssembly does".to_owned() });
+        }
+        if source.bytes.get(4..8) == Some(&[1, 0, 0, 0]) {
+            let reason = "it is a core module (build it with --target wasm32-wasip2)".to_owned();
+            return Err(LoadError::NoComponent { name, reason });
+        }
+        let digest = Digest::of(&source.bytes);
+        let component = match cache.and_then(|cache| cache.load(engine, &digest)) {
+            Some(component) => component,
+            None => {
+                let component = Component::from_binary(&engine.wasmtime, &source.bytes)
+                    .map_err(|error| LoadError::NoComponent { name: name.clone(), reason: format!("{error:#}") })?;
+                if let Some(cache) = cache {
+                    cache.keep(engine, &digest, &component);
+                }
+                component
+            }
+        };
+        let inspection = Inspection::new(&component, &digest, size);
+        Ok(Self { name, component, digest, inspection })
+    }
+
+    /// What it exports and imports.
+    pub const fn inspection(&self) -> &Inspection {
+        &self.inspection
+    }
+
+    /// Whether it is a provider that this host can run.
+    pub fn check(&self) -> Result<ProviderKind, LoadError> {
+        let name = || self.name.clone();
+        let seen = &self.inspection;
+        if let Some(version) = seen.contract.as_ref().filter(|_| !seen.speaks_our_contract()) {
+            return Err(LoadError::Contract { name: name(), version: version.clone() });
+        }
+        let Some(kind) = seen.kind else {
+            let mut found = seen.optional_exports.clone();
+            found.extend(seen.other_exports.iter().cloned());
+            let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
+            return Err(LoadError::NoProvider { name: name(), found });
+        };
+        if let Some(interface) = seen.capabilities.iter().find(|own| MISSING.contains(&own.as_str())) {
+            return Err(LoadError::Missing { name: name(), interface: interface.clone() });
+        }
+        if let Some(import) = seen.unknown_imports.first() {
+            return Err(LoadError::Unknown { name: name(), import: import.clone() });
+        }
+        Ok(kind)
+    }
+
+    /// Whether what it imports is granted. Requests and raw connections grant each other: an engine is reached by either.
+    pub fn check_grants(&self, capabilities: &Capabilities) -> Result<(), LoadError> {
+        let imports = |name: &str| self.inspection.capabilities.iter().any(|own| own == name);
+        let (mut wanted, mut flags) = (Vec::new(), Vec::new());
+        if imports("http") {
+            wanted.push("`http`");
+            flags.push("--allow-http=URL");
+        }
+        if imports("dial") || imports("http") {
+            flags.push("--allow-dial=HOST:PORT or --allow-dial=unix:///PATH");
+        }
+        if imports("dial") {
+            wanted.push("`dial`");
+        }
+        if wanted.is_empty() || capabilities.grants_network() {
+            return Ok(());
+        }
+        Err(LoadError::NotGranted { name: self.name.clone(), wanted: wanted.join(" and "), flags: flags.join(" or ") })
+    }
+}
+
+/// A component that can be called.
+pub(crate) struct Loaded {
+    pub(crate) pre: InstancePre<State>,
+    pub(crate) functions: Functions,
+    pub(crate) kind: ProviderKind,
+    pub(crate) digest: Digest,
+    /// The digest, shortened: what log lines show.
+    pub(crate) version: Arc<str>,
+    pub(crate) inspection: Inspection,
+}
+
+impl Loaded {
+    /// Links a component and tries one instance.
+    pub(crate) async fn new(
+        engine: &Engine,
+        compiled: Compiled,
+        limits: &Limits,
+        capabilities: Arc<Capabilities>,
+    ) -> Result<Self, LoadError> {
+        let kind = compiled.check()?;
+        compiled.check_grants(&capabilities)?;
+        let Compiled { name, component, digest, inspection } = compiled;
+        let fail = |error: wasmtime::Error| LoadError::Unusable { name: name.clone(), reason: format!("{error:#}") };
+        let pre = linker(engine).and_then(|linker| linker.instantiate_pre(&component)).map_err(fail)?;
+        let mut store: Store<State> = trial_store(engine, limits, capabilities, &digest);
+        let instance = pre.instantiate_async(&mut store).await.map_err(fail)?;
+        let functions = Functions::find(&pre, &mut store, &instance, kind, |export| inspection.exports(export));
+        let functions = functions.map_err(fail)?;
+        Ok(Self { pre, functions, kind, digest, version: digest.short().into(), inspection })
+    }
+}
+
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(&engine.wasmtime);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    host_capabilities::add_to_linker(&mut linker, |state: &mut State| &mut state.call)?;
+    Ok(linker)
+}

@@ -1,0 +1,147 @@
+//! The one wasmtime engine of the process: its pool of instances, and the clock that interrupts guests.
+//!
+//! Default: [`INSTANCES`] instances at once over all providers; a full pool queues. Each slot reserves address space, not
+//! memory; at most [`WARM`] unused slots keep pages, of [`WARM_MEMORY`] each. The clock ticks every [`TICK`], and only
+//! while guests run: after [`IDLE_TICKS`] without any it sleeps, and an idle process has no timer.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::limits::{MAX_MEMORY, MAX_TABLE_ELEMENTS};
+
+/// Instances at once.
+pub const INSTANCES: u32 = 1_000;
+/// Unused slots that keep pages.
+const WARM: u32 = 8;
+/// Pages of linear memory that such a slot keeps, bytes.
+const WARM_MEMORY: usize = 512 << 10;
+/// How often the clock ticks.
+const TICK: Duration = Duration::from_millis(2);
+/// Ticks without a running guest before the clock sleeps: waking it costs a call more than a tick does.
+const IDLE_TICKS: u32 = 50;
+/// Stack of guest code.
+const GUEST_STACK: usize = 512 << 10;
+/// Stack of guest code and the host functions that it calls.
+const STACK: usize = 1 << 20;
+/// Core modules of a component: the guest's own, and the adapters that the toolchains add.
+const MODULES_PER_COMPONENT: u32 = 8;
+
+/// The engine.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) wasmtime: wasmtime::Engine,
+    pub(crate) pool: Arc<Semaphore>,
+    clock: Arc<Clock>,
+}
+
+/// The engine can't be made on this machine.
+#[derive(Debug, thiserror::Error)]
+#[error("the WebAssembly engine can't be started: {0}")]
+pub struct EngineError(String);
+
+impl Engine {
+    /// Makes the engine, and the clock's thread. Once in a process.
+    pub fn new() -> Result<Self, EngineError> {
+        let fail = |error: &dyn std::fmt::Display| EngineError(format!("{error:#}"));
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(INSTANCES)
+            .total_core_instances(INSTANCES * MODULES_PER_COMPONENT)
+            .total_memories(INSTANCES)
+            .total_tables(INSTANCES * 2)
+            .total_stacks(INSTANCES)
+            .max_core_instances_per_component(MODULES_PER_COMPONENT)
+            .max_memories_per_component(2)
+            .max_tables_per_component(4)
+            .max_memory_size(MAX_MEMORY as usize)
+            .table_elements(MAX_TABLE_ELEMENTS)
+            .max_unused_warm_slots(WARM)
+            .linear_memory_keep_resident(WARM_MEMORY)
+            .table_keep_resident(64 << 10)
+            .async_stack_keep_resident(32 << 10);
+        let mut config = Config::new();
+        config
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+            .epoch_interruption(true)
+            .max_wasm_stack(GUEST_STACK)
+            .async_stack_size(STACK)
+            .memory_init_cow(true);
+        let wasmtime = wasmtime::Engine::new(&config).map_err(|error| fail(&error))?;
+        let clock = Arc::new(Clock::default());
+        let ticking = (Arc::downgrade(&clock), wasmtime.weak());
+        std::thread::Builder::new()
+            .name("guest-clock".to_owned())
+            .spawn(move || {
+                let mut idle = 0;
+                while let (Some(clock), Some(engine)) = (ticking.0.upgrade(), ticking.1.upgrade()) {
+                    idle = clock.pass(idle, || engine.increment_epoch());
+                }
+            })
+            .map_err(|error| fail(&error))?;
+        Ok(Self { wasmtime, pool: Arc::new(Semaphore::new(INSTANCES as usize)), clock })
+    }
+
+    /// The clock, to be kept ticking while a guest runs.
+    pub(crate) fn clock(&self) -> Arc<Clock> {
+        self.clock.clone()
+    }
+}
+
+/// Ticks while guests run.
+#[derive(Default)]
+pub(crate) struct Clock {
+    running: AtomicUsize,
+    asleep: Mutex<bool>,
+    wake: Condvar,
+}
+
+/// How long the clock sleeps before it looks whether the engine is still there.
+const LOOK: Duration = Duration::from_secs(10);
+
+impl Clock {
+    /// Ticks as long as the answer lives.
+    pub(crate) fn tick(&self) -> Ticking<'_> {
+        if self.running.fetch_add(1, Ordering::SeqCst) == 0 {
+            let mut asleep = self.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+            if *asleep {
+                *asleep = false;
+                self.wake.notify_one();
+            }
+        }
+        Ticking(self)
+    }
+
+    /// Lets a tick pass, or sleeps. Takes and returns how many ticks have passed without a guest.
+    fn pass(&self, idle: u32, tick: impl Fn()) -> u32 {
+        if self.running.load(Ordering::SeqCst) > 0 {
+            std::thread::sleep(TICK);
+            tick();
+            return 0;
+        }
+        if idle < IDLE_TICKS {
+            std::thread::sleep(TICK);
+            return idle + 1;
+        }
+        let mut asleep = self.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+        // Looked at again under the lock: who begins between the two would not find us asleep.
+        if self.running.load(Ordering::SeqCst) == 0 {
+            *asleep = true;
+            let (mut asleep, _) =
+                self.wake.wait_timeout_while(asleep, LOOK, |asleep| *asleep).unwrap_or_else(PoisonError::into_inner);
+            *asleep = false;
+        }
+        0
+    }
+}
+
+/// A guest runs.
+pub(crate) struct Ticking<'a>(&'a Clock);
+
+impl Drop for Ticking<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}

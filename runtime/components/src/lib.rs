@@ -1,0 +1,33 @@
+//! Runs providers: WebAssembly components that can touch nothing but what they were granted, and can't take the node down.
+//!
+//! [`Compiled`] checks and compiles a component, [`ComponentProvider`] is one that can be called. Each call gets a fresh
+//! instance from a pool, on threads of its provider's own, within [`Limits`]; it costs some tens of microseconds. State
+//! lives in the `store` capability, never in the guest, so a trap, a leak or a hang costs one call.
+
+mod bindings;
+mod call;
+mod code_cache;
+mod component;
+mod convert;
+mod cpu;
+mod digest;
+mod engine;
+mod export;
+mod function;
+mod inspect;
+mod lanes;
+mod limits;
+mod lines;
+mod memory;
+mod output;
+mod provider;
+mod state;
+mod threads;
+
+pub use code_cache::CodeCache;
+pub use component::{Bytes, Compiled, LoadError};
+pub use digest::Digest;
+pub use engine::{Engine, EngineError, INSTANCES};
+pub use inspect::{CONTRACT, Inspection, ProviderKind};
+pub use limits::{LimitError, Limits};
+pub use provider::ComponentProvider;

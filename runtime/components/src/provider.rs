@@ -1,0 +1,405 @@
+//! A component as a [`Provider`].
+//!
+//! Each call takes the version that is loaded at its beginning and keeps it to its end; a new version takes effect with
+//! the next call.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use host_capabilities::Capabilities;
+use provider::{
+    Background, Change, Code, ContainerConfig, Containers, Credential, Description, Error, File, Files, Image, Kind,
+    Log, LogOptions, Logs, PodConfig, PodKey, PodRef, PodState, Pods, Probes, Provider, Resources, Restart, Result,
+    SandboxConfig, Snapshot, Stats, Summary, Target, Watch,
+};
+
+use crate::call::{About, Caller};
+use crate::component::{Compiled, LoadError, Loaded};
+use crate::convert::{from_wit, to_wit};
+use crate::engine::Engine;
+use crate::export;
+use crate::function;
+use crate::inspect::{Inspection, ProviderKind};
+use crate::lanes::Lanes;
+use crate::limits::Limits;
+use crate::threads::Threads;
+
+/// Pieces of a watch that one call decodes.
+const DECODE_BATCH: usize = 1_024;
+
+/// A provider that a component implements.
+pub struct ComponentProvider {
+    caller: Arc<Caller>,
+    loaded: Arc<Loaded>,
+}
+
+impl ComponentProvider {
+    /// Links a compiled component with what it was granted, and tries an instance.
+    pub async fn load(
+        engine: &Engine,
+        compiled: Compiled,
+        limits: Limits,
+        capabilities: Arc<Capabilities>,
+    ) -> Result<Self, LoadError> {
+        let threads = Threads::start(capabilities.name())
+            .map_err(|error| LoadError::Unusable { name: capabilities.name().to_owned(), reason: error.to_string() })?;
+        let loaded = Arc::new(Loaded::new(engine, compiled, &limits, capabilities.clone()).await?);
+        let caller = Caller { engine: engine.clone(), lanes: Lanes::new(&limits), limits, capabilities, threads };
+        Ok(Self { caller: Arc::new(caller), loaded })
+    }
+
+    /// What the loaded version exports and imports.
+    pub fn inspection(&self) -> &Inspection {
+        &self.loaded.inspection
+    }
+
+    /// What it was granted.
+    pub fn capabilities(&self) -> &Arc<Capabilities> {
+        &self.caller.capabilities
+    }
+
+    fn pods_functions(&self) -> Result<&function::Pods> {
+        match &self.loaded.functions.kind {
+            function::Kind::Pods(functions) => Ok(functions),
+            function::Kind::Containers(_) => Err(Error::lacks("pods")),
+        }
+    }
+
+    fn containers_functions(&self) -> Result<&function::Containers> {
+        match &self.loaded.functions.kind {
+            function::Kind::Containers(functions) => Ok(functions),
+            function::Kind::Pods(_) => Err(Error::lacks("containers")),
+        }
+    }
+
+    /// Masks what people may read of a report: values that the provider was shown by name.
+    fn mask(&self) -> impl Fn(String) -> String + Send + Sync + '_ {
+        |text| self.caller.capabilities.mask(text)
+    }
+}
+
+/// Calls `$function` with parameters that are made in the instance's own store: `call` there is the call's part of the
+/// capabilities.
+macro_rules! call {
+    ($self:ident, $about:expr, $function:expr, |$call:ident| $parameters:expr) => {{
+        let function = $function;
+        $self
+            .caller
+            .call(&$self.loaded, $about, move |accessor, guest| {
+                Box::pin(async move {
+                    #[allow(unused_variables)]
+                    let parameters = accessor.with(|mut access| {
+                        let $call = &mut access.data_mut().call;
+                        Ok::<_, wasmtime::Error>($parameters)
+                    })?;
+                    guest.call(accessor, function, parameters).await
+                })
+            })
+            .await
+    }};
+}
+
+macro_rules! optional {
+    ($self:ident, $name:ident, $interface:literal) => {
+        $self.loaded.functions.$name.as_ref().ok_or_else(|| Error::lacks($interface))
+    };
+}
+
+#[async_trait]
+impl Provider for ComponentProvider {
+    async fn describe(&self) -> Result<Description> {
+        let described = call!(self, About::node(export::DESCRIBE), self.loaded.functions.node.describe, |call| ());
+        described.map(|own| from_wit::description(own, &self.mask()))
+    }
+
+    fn kind(&self) -> Kind<'_> {
+        match self.loaded.kind {
+            ProviderKind::Pods => Kind::Pods(self),
+            ProviderKind::Containers => Kind::Containers(self),
+        }
+    }
+
+    fn watch(&self) -> Option<&dyn Watch> {
+        self.loaded.functions.watch.is_some().then_some(self)
+    }
+
+    fn logs(&self) -> Option<&dyn Logs> {
+        self.loaded.functions.logs.is_some().then_some(self)
+    }
+
+    fn stats(&self) -> Option<&dyn Stats> {
+        self.loaded.functions.stats.is_some().then_some(self)
+    }
+
+    fn files(&self) -> Option<&dyn Files> {
+        self.loaded.functions.files.is_some().then_some(self)
+    }
+
+    fn probes(&self) -> Option<&dyn Probes> {
+        self.loaded.functions.probes.is_some().then_some(self)
+    }
+
+    fn restart(&self) -> Option<&dyn Restart> {
+        self.loaded.functions.restart.is_some().then_some(self)
+    }
+
+    fn background(&self) -> Option<&dyn Background> {
+        self.loaded.functions.background.is_some().then_some(self)
+    }
+}
+
+#[async_trait]
+impl Pods for ComponentProvider {
+    async fn create(&self, pod: PodConfig) -> Result<PodState> {
+        let mut about = About::pod(export::POD_CREATE, &pod.sandbox.key);
+        about.mask = to_wit::SecretValues::new().pod(&pod).allowed(self.caller.capabilities.pod_secrets())?;
+        let function = self.pods_functions()?.create;
+        let created = call!(self, about, function, |call| (to_wit::pod_config(call, pod)?,));
+        created.map(|state| from_wit::pod_state(state, &self.mask()))
+    }
+
+    async fn update(&self, pod: PodConfig, changed: Vec<String>) -> Result<()> {
+        let mut about = About::pod(export::POD_UPDATE, &pod.sandbox.key);
+        about.mask = to_wit::SecretValues::new().pod(&pod).allowed(self.caller.capabilities.pod_secrets())?;
+        let function = self.pods_functions()?.update;
+        call!(self, about, function, |call| (to_wit::pod_config(call, pod)?, changed))
+    }
+
+    async fn delete(&self, pod: PodRef, grace: Duration) -> Result<()> {
+        let function = self.pods_functions()?.delete;
+        let about = About::pod(export::POD_DELETE, &pod.key);
+        call!(self, about, function, |call| (to_wit::pod_ref(&pod), to_wit::nanos(grace)))
+    }
+
+    async fn forget(&self, pod: PodRef) -> Result<()> {
+        let function = self.pods_functions()?.forget;
+        call!(self, About::pod(export::POD_FORGET, &pod.key), function, |call| (to_wit::pod_ref(&pod),))
+    }
+
+    async fn list(&self, cursor: Option<String>) -> Result<Snapshot> {
+        let function = self.pods_functions()?.list;
+        let listed = call!(self, About::node(export::POD_LIST), function, |call| (cursor,));
+        listed.map(|snapshot| from_wit::snapshot(snapshot, &self.mask()))
+    }
+
+    async fn refresh(&self, pods: Vec<PodRef>) -> Result<Vec<PodState>> {
+        let function = self.pods_functions()?.refresh;
+        let pods: Vec<_> = pods.iter().map(to_wit::pod_ref).collect();
+        let refreshed = call!(self, About::node(export::POD_REFRESH), function, |call| (pods,));
+        refreshed.map(|states| from_wit::pod_states(states, &self.mask()))
+    }
+}
+
+#[async_trait]
+impl Containers for ComponentProvider {
+    async fn run_sandbox(&self, sandbox: SandboxConfig) -> Result<PodState> {
+        let mut about = About::pod(export::RUN_SANDBOX, &sandbox.key);
+        about.mask = to_wit::SecretValues::new().sandbox(&sandbox).allowed(self.caller.capabilities.pod_secrets())?;
+        let function = self.containers_functions()?.run_sandbox;
+        let running = call!(self, about, function, |call| (to_wit::sandbox_config(call, sandbox)?,));
+        running.map(|state| from_wit::pod_state(state, &self.mask()))
+    }
+
+    async fn stop_sandbox(&self, pod: PodKey, id: String) -> Result<()> {
+        let function = self.containers_functions()?.stop_sandbox;
+        call!(self, About::pod(export::STOP_SANDBOX, &pod), function, |call| (to_wit::pod_key(&pod), id))
+    }
+
+    async fn remove_sandbox(&self, pod: PodKey, id: String, last: bool) -> Result<()> {
+        let function = self.containers_functions()?.remove_sandbox;
+        call!(self, About::pod(export::REMOVE_SANDBOX, &pod), function, |call| (to_wit::pod_key(&pod), id, last))
+    }
+
+    async fn image_status(&self, image: String) -> Result<Option<Image>> {
+        let function = self.containers_functions()?.image_status;
+        let found = call!(self, About::node(export::IMAGE_STATUS), function, |call| (image,));
+        found.map(|image| image.map(from_wit::image))
+    }
+
+    async fn pull_image(&self, pod: PodKey, image: String, credentials: Vec<Credential>) -> Result<Image> {
+        let mut about = About::pod(export::PULL_IMAGE, &pod);
+        let values = to_wit::SecretValues::new().credentials(&credentials);
+        about.mask = values.allowed(self.caller.capabilities.pod_secrets())?;
+        let function = self.containers_functions()?.pull_image;
+        let credentials: Vec<_> = credentials.into_iter().map(to_wit::credential).collect();
+        let pulled = call!(self, about, function, |call| (to_wit::pod_key(&pod), image, credentials));
+        pulled.map(from_wit::image)
+    }
+
+    async fn list_images(&self) -> Result<Vec<Image>> {
+        let function = self.containers_functions()?.list_images;
+        let listed = call!(self, About::node(export::LIST_IMAGES), function, |call| ());
+        listed.map(|images| images.into_iter().map(from_wit::image).collect())
+    }
+
+    async fn remove_image(&self, id: String) -> Result<()> {
+        let function = self.containers_functions()?.remove_image;
+        call!(self, About::node(export::REMOVE_IMAGE), function, |call| (id,))
+    }
+
+    async fn create_container(
+        &self,
+        pod: SandboxConfig,
+        sandbox: String,
+        container: ContainerConfig,
+    ) -> Result<String> {
+        let mut about = About::pod(export::CREATE_CONTAINER, &pod.key);
+        let values = to_wit::SecretValues::new().sandbox(&pod).container(&container);
+        about.mask = values.allowed(self.caller.capabilities.pod_secrets())?;
+        let function = self.containers_functions()?.create_container;
+        let container = to_wit::container_config(container);
+        call!(self, about, function, |call| (to_wit::sandbox_config(call, pod)?, sandbox, container))
+    }
+
+    async fn start_container(&self, pod: PodKey, id: String) -> Result<()> {
+        let function = self.containers_functions()?.start_container;
+        call!(self, About::pod(export::START_CONTAINER, &pod), function, |call| (to_wit::pod_key(&pod), id))
+    }
+
+    async fn stop_container(&self, pod: PodKey, id: String, grace: Duration) -> Result<()> {
+        let function = self.containers_functions()?.stop_container;
+        let about = About::pod(export::STOP_CONTAINER, &pod);
+        call!(self, about, function, |call| (to_wit::pod_key(&pod), id, to_wit::nanos(grace)))
+    }
+
+    async fn remove_container(&self, pod: PodKey, id: String) -> Result<()> {
+        let function = self.containers_functions()?.remove_container;
+        call!(self, About::pod(export::REMOVE_CONTAINER, &pod), function, |call| (to_wit::pod_key(&pod), id))
+    }
+
+    async fn update_container(&self, pod: PodKey, id: String, resources: Resources) -> Result<()> {
+        let function = self.containers_functions()?.update_container;
+        let about = About::pod(export::UPDATE_CONTAINER, &pod);
+        call!(self, about, function, |call| (to_wit::pod_key(&pod), id, to_wit::resources(resources)))
+    }
+
+    async fn termination_message(&self, pod: PodKey, id: String, path: String, max: u32) -> Result<Option<Bytes>> {
+        let function = self.containers_functions()?.termination_message;
+        let about = About::pod(export::TERMINATION_MESSAGE, &pod);
+        let message = call!(self, about, function, |call| (to_wit::pod_key(&pod), id, path, max));
+        message.map(|bytes| bytes.map(Bytes::from))
+    }
+
+    async fn list(&self, cursor: Option<String>) -> Result<Snapshot> {
+        let function = self.containers_functions()?.list;
+        let listed = call!(self, About::node(export::CONTAINER_LIST), function, |call| (cursor,));
+        listed.map(|snapshot| from_wit::snapshot(snapshot, &self.mask()))
+    }
+
+    async fn refresh(&self, pods: Vec<PodRef>) -> Result<Vec<PodState>> {
+        let function = self.containers_functions()?.refresh;
+        let pods: Vec<_> = pods.iter().map(to_wit::pod_ref).collect();
+        let refreshed = call!(self, About::node(export::CONTAINER_REFRESH), function, |call| (pods,));
+        refreshed.map(|states| from_wit::pod_states(states, &self.mask()))
+    }
+}
+
+#[async_trait]
+impl Watch for ComponentProvider {
+    async fn open(&self, pod: Option<PodRef>) -> Result<Pin<Box<dyn Stream<Item = Change> + Send>>> {
+        let function::Watch { open, decode } = optional!(self, watch, "watch")?;
+        let (open, decode) = (*open, *decode);
+        let about = match &pod {
+            Some(pod) => About::pod(export::WATCH_OPEN, &pod.key),
+            None => About::node(export::WATCH_OPEN),
+        };
+        let wanted = pod.as_ref().map(to_wit::pod_ref);
+        let opened = self.caller.open(&self.loaded, about, move |accessor, guest| {
+            Box::pin(async move { Ok(guest.call(accessor, open, (wanted,)).await?.map(|output| (output, ()))) })
+        });
+        let (output, ()) = opened.await?;
+        let (caller, loaded) = (self.caller.clone(), self.loaded.clone());
+        let lines = crate::lines::Lines::new(output.content).ready_chunks(DECODE_BATCH);
+        let changes = lines.then(move |pieces| {
+            let (caller, loaded, pod) = (caller.clone(), loaded.clone(), pod.clone());
+            async move {
+                let about = About::node(export::WATCH_DECODE);
+                let wanted = pod.as_ref().map(to_wit::pod_ref);
+                let decoded = caller.call(&loaded, about, move |accessor, guest| {
+                    Box::pin(async move { guest.call(accessor, decode, (wanted, pieces)).await })
+                });
+                match decoded.await {
+                    Ok(changes) => {
+                        let mask = |text| caller.capabilities.mask(text);
+                        changes.into_iter().map(|change| from_wit::change(change, &mask)).collect()
+                    }
+                    // What these pieces said is not lost: the host looks for itself.
+                    Err(error) => {
+                        tracing::warn!(component = caller.capabilities.name(), %error, "a watch can't be read");
+                        vec![Change::Anything]
+                    }
+                }
+            }
+        });
+        Ok(Box::pin(changes.flat_map(futures::stream::iter)))
+    }
+}
+
+#[async_trait]
+impl Logs for ComponentProvider {
+    async fn open(&self, target: Target, options: LogOptions) -> Result<Log> {
+        let function = optional!(self, logs, "logs")?.open;
+        let about = About::pod(export::LOGS_OPEN, &target.pod.key);
+        let (target, options) = (to_wit::target(&target), to_wit::log_options(&options));
+        let opened = self.caller.open(&self.loaded, about, move |accessor, guest| {
+            Box::pin(async move {
+                let opened = guest.call(accessor, function, (target, options)).await?;
+                Ok(opened.map(|log| (log.output, log.applied)))
+            })
+        });
+        opened.await.map(|(output, applied)| Log { output, applied: from_wit::applied(&applied) })
+    }
+}
+
+#[async_trait]
+impl Stats for ComponentProvider {
+    async fn read(&self, pods: Vec<PodRef>) -> Result<Summary> {
+        let function = optional!(self, stats, "stats")?.read;
+        let pods: Vec<_> = pods.iter().map(to_wit::pod_ref).collect();
+        call!(self, About::node(export::STATS_READ), function, |call| (pods,)).map(from_wit::summary)
+    }
+}
+
+#[async_trait]
+impl Files for ComponentProvider {
+    async fn update(&self, pod: PodRef, volume: String, files: Vec<File>) -> Result<()> {
+        let function = optional!(self, files, "files")?.update;
+        let about = About::pod(export::FILES_UPDATE, &pod.key);
+        let denied = files.iter().any(|file| file.origin.kind.is_sensitive())
+            && !self.caller.capabilities.pod_secrets().may_reveal();
+        if denied {
+            return Err(Error::new(Code::Denied, "the pod's Secrets may not be given to this provider"));
+        }
+        call!(self, about, function, |call| (to_wit::pod_ref(&pod), volume, to_wit::files(call, files)?))
+    }
+}
+
+#[async_trait]
+impl Probes for ComponentProvider {
+    async fn supported(&self) -> Result<Vec<String>> {
+        let function = optional!(self, probes, "probes")?.supported;
+        call!(self, About::node(export::PROBES_SUPPORTED), function, |call| ())
+    }
+}
+
+#[async_trait]
+impl Restart for ComponentProvider {
+    async fn restart_container(&self, target: Target, attempt: u32, grace: Duration) -> Result<()> {
+        let function = optional!(self, restart, "restart")?.restart_container;
+        let about = About::pod(export::RESTART_CONTAINER, &target.pod.key);
+        call!(self, about, function, |call| (to_wit::target(&target), attempt, to_wit::nanos(grace)))
+    }
+}
+
+#[async_trait]
+impl Background for ComponentProvider {
+    async fn run(&self) -> Result<Option<Duration>> {
+        let function = optional!(self, background, "background")?.run;
+        let next = call!(self, About::node(export::BACKGROUND_RUN), function, |call| ());
+        next.map(|after| after.map(Duration::from_nanos))
+    }
+}
