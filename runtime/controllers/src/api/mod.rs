@@ -1,0 +1,14 @@
+//! The API server: requests, their errors, and watches.
+//!
+//! Thin over kube's client, which keeps credentials and TLS: objects that are only passed on are never parsed, and the
+//! answers to writes are not kept. Connections speak HTTP/2 where the server does, so that watches and writes share few.
+
+mod client;
+mod error;
+mod request;
+mod watch;
+
+pub use client::{ClientError, connect};
+pub use error::ApiError;
+pub use request::{Api, Patch};
+pub(crate) use watch::{Event, FromWatch, Watch};

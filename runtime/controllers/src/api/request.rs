@@ -1,0 +1,125 @@
+//! Requests, by path.
+
+use std::time::Duration;
+
+use http::{Method, Request, header};
+use kube::Client;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::ApiError;
+
+/// A request that takes longer has failed.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How a patch is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patch {
+    /// `application/merge-patch+json`.
+    Merge,
+    /// `application/strategic-merge-patch+json`.
+    Strategic,
+}
+
+impl Patch {
+    const fn content_type(self) -> &'static str {
+        match self {
+            Self::Merge => "application/merge-patch+json",
+            Self::Strategic => "application/strategic-merge-patch+json",
+        }
+    }
+}
+
+/// What is read of the answer to a patch.
+#[derive(Deserialize)]
+struct Changed {
+    metadata: Version,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Version {
+    resource_version: String,
+}
+
+/// Requests under one identity. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    client: Client,
+}
+
+impl Api {
+    /// Requests through this client.
+    pub const fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    pub(crate) const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    async fn send<R: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        kind: Option<&str>,
+        body: Vec<u8>,
+    ) -> Result<R, ApiError> {
+        let mut request = Request::builder().method(method).uri(path).header(header::ACCEPT, "application/json");
+        if let Some(kind) = kind {
+            request = request.header(header::CONTENT_TYPE, kind);
+        }
+        let request = request.body(body).map_err(|error| ApiError::Unreachable(error.to_string()))?;
+        match tokio::time::timeout(TIMEOUT, self.client.request::<R>(request)).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(ApiError::Unreachable(format!("no answer within {} s", TIMEOUT.as_secs()))),
+        }
+    }
+
+    /// Reads an object.
+    pub async fn get<R: DeserializeOwned>(&self, path: &str) -> Result<R, ApiError> {
+        self.send(Method::GET, path, None, Vec::new()).await
+    }
+
+    /// Makes an object, or asks for something (a token, a review).
+    pub async fn create<R: DeserializeOwned>(&self, path: &str, object: &impl Serialize) -> Result<R, ApiError> {
+        self.send(Method::POST, path, Some("application/json"), bytes(object)?).await
+    }
+
+    /// Makes an object, and does not look at the answer.
+    pub async fn post(&self, path: &str, object: &impl Serialize) -> Result<(), ApiError> {
+        self.create::<IgnoredAny>(path, object).await.map(|_| ())
+    }
+
+    /// Replaces an object.
+    pub async fn put<R: DeserializeOwned>(&self, path: &str, object: &impl Serialize) -> Result<R, ApiError> {
+        self.send(Method::PUT, path, Some("application/json"), bytes(object)?).await
+    }
+
+    /// Changes an object.
+    pub async fn patch(&self, path: &str, patch: Patch, change: &Value) -> Result<(), ApiError> {
+        let kind = patch.content_type();
+        self.send::<IgnoredAny>(Method::PATCH, path, Some(kind), bytes(change)?).await.map(|_| ())
+    }
+
+    /// Changes an object; returns its new version.
+    pub async fn patch_versioned(&self, path: &str, patch: Patch, change: &Value) -> Result<String, ApiError> {
+        let changed: Changed = self.send(Method::PATCH, path, Some(patch.content_type()), bytes(change)?).await?;
+        Ok(changed.metadata.resource_version)
+    }
+
+    /// Deletes the object of this UID at once. One that is gone, or is another by now, is success.
+    pub async fn delete_now(&self, path: &str, uid: &str) -> Result<(), ApiError> {
+        let options = json!({ "gracePeriodSeconds": 0, "preconditions": { "uid": uid } });
+        match self.send::<IgnoredAny>(Method::DELETE, path, Some("application/json"), bytes(&options)?).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn bytes(object: &impl Serialize) -> Result<Vec<u8>, ApiError> {
+    serde_json::to_vec(object).map_err(|error| ApiError::Unreachable(error.to_string()))
+}

@@ -1,0 +1,216 @@
+//! Kubernetes Events on pods and on the Node.
+//!
+//! As client-go's recorder has it: an Event that was told before within 10 minutes is counted up instead of made anew, and
+//! one source on one object may tell [`BURST`] at once and then one in [`REFILL`]. Events are of low priority: they are
+//! written one after another, at most [`QUEUE`] wait, and what is over that is dropped and counted. Nothing waits for them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use provider::PodKey;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::api::{Api, Patch};
+
+const QUEUE: usize = 10_000;
+/// How long an Event is counted up.
+const SAME: Duration = Duration::from_secs(600);
+/// Events of one object at once.
+const BURST: f64 = 25.0;
+/// Then one in this time.
+const REFILL: Duration = Duration::from_secs(300);
+/// Objects and Events remembered.
+const REMEMBERED: usize = 4_096;
+/// Longest message (Kubernetes' own bound).
+const MAX_MESSAGE: usize = 1_024;
+
+/// What an Event says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PodEvent {
+    /// `Warning`, not `Normal`.
+    pub warning: bool,
+    /// CamelCase.
+    pub reason: String,
+    /// One sentence.
+    pub message: String,
+    /// `spec.containers{app}`; empty: the pod as a whole.
+    pub field_path: String,
+}
+
+impl PodEvent {
+    /// A warning about the pod as a whole.
+    pub fn warning(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { warning: true, reason: reason.into(), message: message.into(), field_path: String::new() }
+    }
+}
+
+/// What an Event is on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Object {
+    Pod(PodKey),
+    Node(Arc<str>, Arc<str>),
+}
+
+struct Told {
+    object: Object,
+    event: PodEvent,
+    at: Timestamp,
+}
+
+/// Tells Events under one node's name. Cheap to clone.
+#[derive(Clone)]
+pub struct Recorder {
+    queue: mpsc::Sender<Told>,
+    dropped: Arc<AtomicU64>,
+    buckets: Arc<Mutex<HashMap<Object, Bucket>>>,
+}
+
+struct Bucket {
+    tokens: f64,
+    at: Instant,
+}
+
+impl Recorder {
+    /// A recorder, and its writer to be run.
+    pub(crate) fn new(api: Api, node: &str) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (queue, told) = mpsc::channel(QUEUE);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let writer = Writer { api, node: node.to_owned(), known: HashMap::new(), dropped: dropped.clone() };
+        (Self { queue, dropped, buckets: Arc::default() }, writer.run(told))
+    }
+
+    /// Tells of a pod.
+    pub fn pod(&self, pod: &PodKey, event: PodEvent) {
+        self.tell(Object::Pod(pod.clone()), event);
+    }
+
+    /// Tells of the Node; its UID may be unknown.
+    pub fn node(&self, name: &str, uid: &str, event: PodEvent) {
+        self.tell(Object::Node(name.into(), uid.into()), event);
+    }
+
+    fn tell(&self, object: Object, mut event: PodEvent) {
+        if event.message.len() > MAX_MESSAGE {
+            let at = (0..=MAX_MESSAGE).rev().find(|at| event.message.is_char_boundary(*at)).unwrap_or(0);
+            event.message.truncate(at);
+        }
+        let told = Told { object, event, at: Timestamp::now() };
+        if !self.may_tell(&told.object) || self.queue.try_send(told).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn may_tell(&self, object: &Object) -> bool {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if buckets.len() > REMEMBERED {
+            buckets.retain(|_, bucket| now.duration_since(bucket.at) < REFILL);
+        }
+        let bucket = buckets.entry(object.clone()).or_insert(Bucket { tokens: BURST, at: now });
+        let earned = now.duration_since(bucket.at).as_secs_f64() / REFILL.as_secs_f64();
+        bucket.tokens = (bucket.tokens + earned).min(BURST);
+        bucket.at = now;
+        let may = bucket.tokens >= 1.0;
+        if may {
+            bucket.tokens -= 1.0;
+        }
+        may
+    }
+
+    /// How many were not told.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+struct Known {
+    name: String,
+    namespace: String,
+    count: u32,
+    at: Instant,
+}
+
+struct Writer {
+    api: Api,
+    node: String,
+    known: HashMap<(Object, PodEvent), Known>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Writer {
+    async fn run(mut self, mut told: mpsc::Receiver<Told>) {
+        while let Some(one) = told.recv().await {
+            if let Err(error) = self.write(one).await {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(%error, "an Event can't be written");
+            }
+        }
+    }
+
+    async fn write(&mut self, told: Told) -> Result<(), crate::ApiError> {
+        let Told { object, event, at } = told;
+        let key = (object, event);
+        let now = Instant::now();
+        if self.known.len() > REMEMBERED {
+            self.known.retain(|_, known| now.duration_since(known.at) < SAME);
+        }
+        if let Some(known) = self.known.get_mut(&key).filter(|known| now.duration_since(known.at) < SAME) {
+            known.count += 1;
+            known.at = now;
+            let path = format!("/api/v1/namespaces/{}/events/{}", known.namespace, known.name);
+            let change = json!({ "count": known.count, "lastTimestamp": seconds(at) });
+            match self.api.patch(&path, Patch::Strategic, &change).await {
+                Err(error) if error.is_not_found() => {}
+                other => return other,
+            }
+        }
+        let (name, namespace, body) = self.body(&key, at);
+        self.api.post(&format!("/api/v1/namespaces/{namespace}/events"), &body).await?;
+        self.known.insert(key, Known { name, namespace, count: 1, at: now });
+        Ok(())
+    }
+
+    fn body(&self, (object, event): &(Object, PodEvent), at: Timestamp) -> (String, String, Value) {
+        let (namespace, involved) = match object {
+            Object::Pod(pod) => {
+                let mut involved = json!({
+                    "apiVersion": "v1", "kind": "Pod", "namespace": &*pod.namespace, "name": &*pod.name, "uid": &*pod.uid,
+                });
+                if !event.field_path.is_empty() {
+                    involved["fieldPath"] = event.field_path.clone().into();
+                }
+                (pod.namespace.to_string(), involved)
+            }
+            Object::Node(name, uid) => {
+                ("default".to_owned(), json!({ "kind": "Node", "name": &**name, "uid": &**uid, "apiVersion": "v1" }))
+            }
+        };
+        let owner = involved["name"].as_str().unwrap_or_default();
+        let name = format!("{owner}.{:x}", at.as_nanosecond());
+        let time = seconds(at);
+        let body = json!({
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": { "name": name, "namespace": namespace },
+            "involvedObject": involved,
+            "reason": event.reason,
+            "message": event.message,
+            "type": if event.warning { "Warning" } else { "Normal" },
+            "count": 1,
+            "firstTimestamp": time,
+            "lastTimestamp": time,
+            "source": { "component": "kubelet", "host": self.node },
+            "reportingComponent": "kubelet",
+            "reportingInstance": self.node,
+        });
+        (name, namespace, body)
+    }
+}
+
+fn seconds(at: Timestamp) -> String {
+    Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
+}

@@ -1,0 +1,315 @@
+//! All pods of a node, by UID and by name, and who is to be looked at next.
+//!
+//! A pod is in each queue at most once, however often it is asked for.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use provider::{PodKey, PodRef};
+use tokio::sync::mpsc;
+
+use super::core::{Context, Core};
+use super::timer::Timer;
+use crate::record::Record;
+
+/// One pod, and whether it is in a queue.
+pub(crate) struct Cell {
+    core: Mutex<Core>,
+    planned: AtomicBool,
+    reported: AtomicBool,
+    /// Something came up while a report was under way.
+    pub(super) report_again: AtomicBool,
+    /// Ids of the images that its containers were checked to have.
+    pub(super) images: Mutex<HashMap<String, String>>,
+    /// Number of the list that was under way when the backend last took it; see `observer`.
+    pub(super) made_during: std::sync::atomic::AtomicU64,
+    /// The next times it asked for: of its plan, and of its report.
+    wakes: Mutex<(Option<Timestamp>, Option<Timestamp>)>,
+}
+
+impl Cell {
+    pub fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for a time; false: an earlier one is asked for already.
+    pub(super) fn wants(&self, at: Timestamp, report: bool) -> bool {
+        let mut wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
+        let wake = if report { &mut wakes.1 } else { &mut wakes.0 };
+        let earlier = wake.is_none_or(|known| at < known);
+        if earlier {
+            *wake = Some(at);
+        }
+        earlier
+    }
+
+    /// The time has come.
+    pub(super) fn woken(&self, at: Timestamp, report: bool) {
+        let mut wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
+        let wake = if report { &mut wakes.1 } else { &mut wakes.0 };
+        if *wake == Some(at) {
+            *wake = None;
+        }
+    }
+}
+
+/// A queue that several take from.
+pub(super) type Queue = Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Arc<Cell>>>>;
+
+/// What is to be done.
+pub(super) struct Work {
+    /// Pods whose plan is to be looked at.
+    pub plans: Queue,
+    /// Pods that the API server may have to be told of.
+    pub reports: Queue,
+}
+
+#[derive(Default)]
+struct Pods {
+    by_uid: HashMap<Arc<str>, Arc<Cell>>,
+    /// The pod that has a name now: of several the one made last.
+    by_name: HashMap<(Arc<str>, Arc<str>), Arc<str>>,
+}
+
+/// The pods of a node.
+pub struct Index {
+    pods: Mutex<Pods>,
+    plans: mpsc::UnboundedSender<Arc<Cell>>,
+    reports: mpsc::UnboundedSender<Arc<Cell>>,
+    timer: Timer,
+}
+
+impl Index {
+    pub(super) fn new() -> (Arc<Self>, Work) {
+        // Bounded by the number of pods: each is in a queue at most once.
+        let (plans, plan_queue) = mpsc::unbounded_channel();
+        let (reports, report_queue) = mpsc::unbounded_channel();
+        let queue = |receiver| Arc::new(tokio::sync::Mutex::new(receiver));
+        let work = Work { plans: queue(plan_queue), reports: queue(report_queue) };
+        (Arc::new(Self { pods: Mutex::default(), plans, reports, timer: Timer::default() }), work)
+    }
+
+    fn pods(&self) -> MutexGuard<'_, Pods> {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn cell(&self, uid: &str) -> Option<Arc<Cell>> {
+        self.pods().by_uid.get(uid).cloned()
+    }
+
+    pub(super) fn cells(&self) -> Vec<Arc<Cell>> {
+        self.pods().by_uid.values().cloned().collect()
+    }
+
+    /// The pod of this key, which the API server or the backend has.
+    pub(super) fn cell_or_new(&self, key: &PodKey, context: &Context) -> Arc<Cell> {
+        let mut pods = self.pods();
+        if let Some(cell) = pods.by_uid.get(&key.uid) {
+            return cell.clone();
+        }
+        let cell = Arc::new(Cell {
+            core: Mutex::new(Core::new(key.clone(), context)),
+            planned: AtomicBool::new(false),
+            reported: AtomicBool::new(false),
+            report_again: AtomicBool::new(false),
+            images: Mutex::default(),
+            made_during: 0.into(),
+            wakes: Mutex::default(),
+        });
+        pods.by_uid.insert(key.uid.clone(), cell.clone());
+        cell
+    }
+
+    /// The API server has this pod.
+    pub(super) fn applied(&self, now: Timestamp, record: Record, context: &Context) {
+        let key = record.key.clone();
+        let cell = self.cell_or_new(&key, context);
+        let worth_a_look = cell.core().set_record(now, Some(record));
+        self.pods().by_name.insert((key.namespace, key.name), key.uid);
+        if worth_a_look {
+            self.plan(&cell);
+        }
+    }
+
+    /// The API server does not have this pod any more.
+    pub(super) fn deleted(&self, now: Timestamp, uid: &str) {
+        if let Some(cell) = self.cell(uid) {
+            self.unname(&cell);
+            cell.core().set_record(now, None);
+            self.plan(&cell);
+        }
+    }
+
+    /// The API server has no pods but these.
+    pub(super) fn keep_only(&self, now: Timestamp, uids: &HashSet<Arc<str>>) {
+        for cell in self.cells() {
+            let key = cell.core().key().clone();
+            if !uids.contains(&key.uid) {
+                self.deleted(now, &key.uid);
+            }
+        }
+    }
+
+    fn unname(&self, cell: &Cell) {
+        let key = cell.core().key().clone();
+        let mut pods = self.pods();
+        let name = (key.namespace, key.name);
+        if pods.by_name.get(&name) == Some(&key.uid) {
+            pods.by_name.remove(&name);
+        }
+    }
+
+    /// There is nothing of it anywhere.
+    pub(super) fn drop_pod(&self, uid: &str) {
+        if let Some(cell) = self.cell(uid) {
+            self.unname(&cell);
+            self.pods().by_uid.remove(uid);
+        }
+    }
+
+    /// Has a pod's plan looked at.
+    pub(super) fn plan(&self, cell: &Arc<Cell>) {
+        if !cell.planned.swap(true, Ordering::AcqRel) {
+            // Fails only when the controller is being dropped.
+            let _ = self.plans.send(cell.clone());
+        }
+    }
+
+    /// The same, at a time.
+    pub(super) fn plan_at(&self, cell: &Arc<Cell>, at: Timestamp) {
+        self.timer.plan(cell, at);
+    }
+
+    /// Has the API server told of a pod, if there is something to tell.
+    pub(super) fn report(&self, cell: &Arc<Cell>) {
+        cell.report_again.store(true, Ordering::Release);
+        if !cell.reported.swap(true, Ordering::AcqRel) {
+            let _ = self.reports.send(cell.clone());
+        }
+    }
+
+    /// The same, at a time.
+    pub(super) fn report_at(&self, cell: &Arc<Cell>, at: Timestamp) {
+        self.timer.report(cell, at);
+    }
+
+    /// Something that these pods wait for may be there now.
+    pub(super) fn retry(&self, uids: &[Arc<str>]) {
+        for cell in uids.iter().filter_map(|uid| self.cell(uid)) {
+            cell.core().retry_now();
+            self.plan(&cell);
+        }
+    }
+
+    /// Wakes pods whose time has come, for ever.
+    pub(super) async fn run_timer(self: Arc<Self>) {
+        let index = Arc::downgrade(&self);
+        drop(self);
+        loop {
+            let Some(own) = index.upgrade() else { return };
+            own.timer.wait(&own).await;
+        }
+    }
+}
+
+/// Takes the next pod from a queue whose plan is to be looked at.
+pub(super) async fn next_plan(queue: &Queue) -> Option<Arc<Cell>> {
+    let cell = queue.lock().await.recv().await?;
+    cell.planned.store(false, Ordering::Release);
+    Some(cell)
+}
+
+/// Takes the next pod from a queue that the API server may have to be told of.
+pub(super) async fn next_report(queue: &Queue) -> Option<Arc<Cell>> {
+    let cell = queue.lock().await.recv().await?;
+    cell.reported.store(false, Ordering::Release);
+    Some(cell)
+}
+
+/// A pod, as it is seen from outside.
+#[derive(Clone, Debug)]
+pub struct PodView {
+    /// How to name it to the provider.
+    pub reference: PodRef,
+    /// Its containers, in the manifest's order.
+    pub containers: Vec<ContainerView>,
+}
+
+/// A container, as it is seen from outside.
+#[derive(Clone, Debug)]
+pub struct ContainerView {
+    /// Its name.
+    pub name: String,
+    /// Its status at the API server.
+    pub status: Option<k8s_openapi::api::core::v1::ContainerStatus>,
+}
+
+impl Index {
+    /// The pod that has this name.
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<PodView> {
+        let uid = self.pods().by_name.get(&(namespace.into(), name.into())).cloned()?;
+        let cell = self.cell(&uid)?;
+        let (reference, record) = {
+            let core = cell.core();
+            (core.reference(), core.record()?.clone())
+        };
+        let parsed = record.parse().ok()?;
+        let statuses = [
+            parsed.status.init_container_statuses,
+            parsed.status.container_statuses,
+            parsed.status.ephemeral_container_statuses,
+        ];
+        let mut statuses: HashMap<String, _> =
+            statuses.into_iter().flatten().flatten().map(|status| (status.name.clone(), status)).collect();
+        let names = parsed
+            .spec
+            .init_containers
+            .into_iter()
+            .flatten()
+            .chain(parsed.spec.containers)
+            .map(|container| container.name)
+            .chain(parsed.spec.ephemeral_containers.into_iter().flatten().map(|container| container.name));
+        let containers = names.map(|name| ContainerView { status: statuses.remove(&name), name }).collect();
+        Some(PodView { reference, containers })
+    }
+
+    /// Every pod that the backend has, to name it to the provider.
+    pub fn references(&self) -> Vec<PodRef> {
+        let has = |cell: &Arc<Cell>| {
+            let core = cell.core();
+            core.seen().and_then(|seen| seen.object()).is_some().then(|| core.reference())
+        };
+        self.cells().iter().filter_map(has).collect()
+    }
+
+    /// The objects of all pods bound to the node, JSON, one after another.
+    pub fn bound(&self) -> impl Iterator<Item = String> + Send + 'static {
+        self.cells().into_iter().filter_map(|cell| {
+            let record = cell.core().record().cloned();
+            record.map(|record| record.object())
+        })
+    }
+
+    /// The objects of all pods that the backend runs and that nobody deletes, JSON, one after another.
+    pub fn running(&self) -> impl Iterator<Item = String> + Send + 'static {
+        self.cells().into_iter().filter_map(|cell| {
+            let core = cell.core();
+            let runs = core.seen().and_then(|seen| seen.object()).is_some();
+            let record = core.record().filter(|record| runs && record.deletion_grace.is_none()).cloned();
+            drop(core);
+            record.map(|record| record.object())
+        })
+    }
+
+    /// How many pods there are.
+    pub fn len(&self) -> usize {
+        self.pods().by_uid.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

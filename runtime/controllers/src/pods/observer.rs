@@ -1,0 +1,362 @@
+//! Asks the backend what it has: all of it now and then, some pods when that is wished, and whatever it tells by itself.
+//!
+//! Default: a list every 30 s, every second while something changes; where the provider pushes, every 5 minutes and every
+//! 30 s. Wishes for single pods are gathered for [`GATHER`] and asked for together. A list that is incomplete, or fails,
+//! never reads as "gone".
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use pod_worker::observation::{ObjectState, Observation, Phase};
+use provider::{Change, Error, Kind, PodRef, PodState, Snapshot};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::index::Cell;
+use super::observe;
+use crate::resolve::NodeFacts;
+
+const INTERVAL: Duration = Duration::from_secs(30);
+const BUSY_INTERVAL: Duration = Duration::from_secs(1);
+const WATCHED_INTERVAL: Duration = Duration::from_secs(300);
+const WATCHED_BUSY_INTERVAL: Duration = Duration::from_secs(30);
+/// How long something is taken for changing after the last thing was done.
+const BUSY_FOR: Duration = Duration::from_secs(5);
+const GATHER: Duration = Duration::from_millis(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What is wished of the observer.
+pub(crate) struct Wishes {
+    pods: Mutex<HashSet<Arc<str>>>,
+    refresh: Notify,
+    list: Notify,
+    watched: AtomicBool,
+    busy_until: Mutex<Instant>,
+    lists: AtomicU64,
+}
+
+impl Default for Wishes {
+    fn default() -> Self {
+        Self {
+            pods: Mutex::default(),
+            refresh: Notify::new(),
+            list: Notify::new(),
+            watched: AtomicBool::new(false),
+            busy_until: Mutex::new(Instant::now()),
+            lists: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Wishes {
+    /// Asks for one pod.
+    pub fn refresh(&self, uid: Arc<str>) {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner).insert(uid);
+        self.refresh.notify_one();
+    }
+
+    /// Asks for all.
+    pub fn list(&self) {
+        self.list.notify_one();
+    }
+
+    /// Something was done: states will change.
+    pub fn is_busy(&self) {
+        *self.busy_until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + BUSY_FOR;
+    }
+
+    /// Number of the list that is under way, or will be next.
+    pub fn list_number(&self) -> u64 {
+        self.lists.load(Ordering::Acquire)
+    }
+
+    fn interval(&self, unsettled: bool, facts: &NodeFacts) -> Duration {
+        let busy = unsettled || *self.busy_until.lock().unwrap_or_else(PoisonError::into_inner) > Instant::now();
+        match (self.watched.load(Ordering::Acquire), busy) {
+            (false, false) => facts.list_interval.unwrap_or(INTERVAL),
+            (false, true) => facts.busy_list_interval.unwrap_or(BUSY_INTERVAL),
+            (true, false) => WATCHED_INTERVAL,
+            (true, true) => WATCHED_BUSY_INTERVAL,
+        }
+    }
+}
+
+fn pause(failures: u32) -> Duration {
+    let longest = (FIRST_PAUSE * 2_u32.saturating_pow(failures.min(10))).min(LONGEST_PAUSE);
+    longest.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+/// Lists, for ever.
+pub(super) async fn list(shared: Arc<Shared>) {
+    let mut failures = 0;
+    loop {
+        let sleep = match list_once(&shared).await {
+            Ok(unsettled) => {
+                failures = 0;
+                shared.observer.interval(unsettled, &shared.facts())
+            }
+            Err(error) => {
+                tracing::warn!(node = shared.settings.node, %error, "the backend can't be listed");
+                failures += 1;
+                error.retry_after.unwrap_or_else(|| pause(failures))
+            }
+        };
+        let woken = async {
+            tokio::select! {
+                () = tokio::time::sleep(sleep) => {}
+                () = shared.observer.list.notified() => {}
+            }
+        };
+        woken.await;
+    }
+}
+
+/// Reads all pages. What was read before an error counts; what was not does not read as gone.
+async fn list_once(shared: &Shared) -> Result<bool, Error> {
+    let number = shared.observer.lists.fetch_add(1, Ordering::AcqRel) + 1;
+    let revisions: HashMap<Arc<str>, u32> = shared
+        .index
+        .cells()
+        .iter()
+        .map(|cell| {
+            let core = cell.core();
+            (core.key().uid.clone(), core.revision())
+        })
+        .collect();
+    let mut pods: HashMap<Arc<str>, Vec<PodState>> = HashMap::new();
+    let mut cursor = None;
+    let mut complete = true;
+    let result = loop {
+        let page = page(shared, cursor.take()).await;
+        match page {
+            Ok(page) => {
+                complete &= page.complete;
+                for state in page.pods {
+                    pods.entry(state.key.uid.clone()).or_default().push(state);
+                }
+                match page.next {
+                    Some(next) => cursor = Some(next),
+                    None => break Ok(()),
+                }
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    complete &= result.is_ok();
+    let context = shared.context();
+    let mut unsettled = false;
+    for (uid, states) in &pods {
+        let Some(first) = states.first() else { continue };
+        let cell = shared.index.cell_or_new(&first.key, &context);
+        let revision = revisions.get(uid).copied().unwrap_or(0);
+        see(shared, &cell, revision, |before, revision| observe::observation(states, before, revision));
+        unsettled |= cell.core().seen().is_some_and(is_unsettled);
+        if states.iter().any(|state| state.partial) {
+            shared.observer.refresh(uid.clone());
+        }
+    }
+    if complete {
+        for cell in shared.index.cells() {
+            let uid = cell.core().key().uid.clone();
+            // What the backend took while the list was under way may have come too late for it.
+            let made_since = cell.made_during.load(Ordering::Acquire) >= number;
+            if !pods.contains_key(&uid) && !made_since && cell.core().seen().is_some_and(has_anything) {
+                let revision = revisions.get(&uid).copied().unwrap_or(0);
+                see(shared, &cell, revision, |before, revision| observe::gone(before, revision, context.is_whole));
+            }
+        }
+        if !context.is_known {
+            known(shared);
+        }
+    }
+    result.map(|()| unsettled)
+}
+
+/// The backend was listed completely for the first time.
+fn known(shared: &Shared) {
+    {
+        let mut context = shared.context.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = (**context).clone();
+        next.is_known = true;
+        *context = Arc::new(next);
+    }
+    for cell in shared.index.cells() {
+        shared.index.plan(&cell);
+    }
+}
+
+async fn page(shared: &Shared, cursor: Option<String>) -> Result<Snapshot, Error> {
+    match shared.provider.kind() {
+        Kind::Pods(pods) => {
+            shared.gate.pass("pods.list").await;
+            let page = pods.list(cursor).await;
+            shared.gate.note("pods.list", &page);
+            page
+        }
+        Kind::Containers(containers) => {
+            shared.gate.pass("containers.list").await;
+            let page = containers.list(cursor).await;
+            shared.gate.note("containers.list", &page);
+            page
+        }
+    }
+}
+
+fn has_anything(seen: &Observation) -> bool {
+    !seen.starts.is_empty() || seen.objects.iter().any(|object| object.state != ObjectState::Lost)
+}
+
+/// Something of it is on its way to be something else.
+fn is_unsettled(seen: &Observation) -> bool {
+    let of_object = seen.object().is_some_and(|object| {
+        matches!(object.state, ObjectState::Starting | ObjectState::Deleting | ObjectState::Unknown)
+    });
+    of_object
+        || seen.starts.iter().any(|start| matches!(start.phase, Phase::Waiting | Phase::Unknown))
+            && seen.object().is_some_and(|object| object.state != ObjectState::Queued)
+}
+
+/// Takes over what was seen of a pod, unless something newer is known.
+fn see(shared: &Shared, cell: &Arc<Cell>, revision: u32, make: impl FnOnce(Option<&Observation>, u32) -> Observation) {
+    let changed = {
+        let mut core = cell.core();
+        if core.seen().is_some_and(|seen| seen.revision > revision) {
+            // It was asked for before what is known was.
+            return;
+        }
+        let seen = make(core.seen(), revision);
+        core.set_seen(seen)
+    };
+    if changed {
+        shared.index.plan(cell);
+    }
+}
+
+/// Asks for the pods that were wished for, for ever.
+pub(super) async fn refresh(shared: Arc<Shared>) {
+    let mut failures = 0;
+    loop {
+        shared.observer.refresh.notified().await;
+        tokio::time::sleep(GATHER).await;
+        let uids = std::mem::take(&mut *shared.observer.pods.lock().unwrap_or_else(PoisonError::into_inner));
+        let cells: Vec<Arc<Cell>> = uids.iter().filter_map(|uid| shared.index.cell(uid)).collect();
+        let at_once = match shared.facts().refresh_max {
+            0 => usize::MAX,
+            most => most as usize,
+        };
+        let mut failed = None;
+        for chunk in cells.chunks(at_once.min(cells.len().max(1))) {
+            if let Err(error) = refresh_once(&shared, chunk).await {
+                tracing::debug!(node = shared.settings.node, %error, "the backend can't be asked");
+                failed = Some(error.retry_after);
+                break;
+            }
+        }
+        match failed {
+            None => failures = 0,
+            Some(retry_after) => {
+                failures += 1;
+                // They all want an answer still; one that came is asked for in vain.
+                for cell in &cells {
+                    shared.observer.refresh(cell.core().key().uid.clone());
+                }
+                tokio::time::sleep(retry_after.unwrap_or_else(|| pause(failures))).await;
+            }
+        }
+    }
+}
+
+async fn refresh_once(shared: &Shared, cells: &[Arc<Cell>]) -> Result<(), Error> {
+    let asked: Vec<(PodRef, u32)> = cells
+        .iter()
+        .map(|cell| {
+            let core = cell.core();
+            (core.reference(), core.revision())
+        })
+        .collect();
+    let references = asked.iter().map(|(reference, _)| reference.clone()).collect();
+    let states = match shared.provider.kind() {
+        Kind::Pods(pods) => {
+            shared.gate.pass("pods.refresh").await;
+            let states = pods.refresh(references).await;
+            shared.gate.note("pods.refresh", &states);
+            states?
+        }
+        Kind::Containers(containers) => {
+            shared.gate.pass("containers.refresh").await;
+            let states = containers.refresh(references).await;
+            shared.gate.note("containers.refresh", &states);
+            states?
+        }
+    };
+    let mut by_uid: HashMap<Arc<str>, Vec<PodState>> = HashMap::new();
+    for state in states {
+        by_uid.entry(state.key.uid.clone()).or_default().push(state);
+    }
+    let is_whole = shared.context().is_whole;
+    for (cell, (reference, revision)) in cells.iter().zip(asked) {
+        match by_uid.get(&reference.key.uid) {
+            Some(states) => {
+                see(shared, cell, revision, |before, revision| observe::observation(states, before, revision));
+            }
+            None => see(shared, cell, revision, |before, revision| observe::gone(before, revision, is_whole)),
+        }
+    }
+    Ok(())
+}
+
+/// Follows what the provider tells by itself, for ever.
+pub(super) async fn watch(shared: Arc<Shared>) {
+    let mut failures = 0;
+    loop {
+        let opened = match shared.provider.watch() {
+            Some(watch) if shared.facts().watches == provider::Watches::Node => watch.open(None).await,
+            // A new version may push.
+            _ => {
+                tokio::time::sleep(INTERVAL).await;
+                continue;
+            }
+        };
+        match opened {
+            Ok(mut changes) => {
+                shared.observer.watched.store(true, Ordering::Release);
+                // What happened before is not told.
+                shared.observer.list();
+                let began = Instant::now();
+                while let Some(change) = changes.next().await {
+                    told(&shared, change);
+                }
+                shared.observer.watched.store(false, Ordering::Release);
+                failures = if began.elapsed() > LONGEST_PAUSE { 0 } else { failures + 1 };
+                tracing::debug!(node = shared.settings.node, "the provider's watch has ended");
+            }
+            Err(error) => {
+                failures += 1;
+                tracing::warn!(node = shared.settings.node, %error, "the provider can't be watched");
+            }
+        }
+        shared.observer.list();
+        tokio::time::sleep(pause(failures)).await;
+    }
+}
+
+fn told(shared: &Shared, change: Change) {
+    match change {
+        Change::Anything => shared.observer.list(),
+        Change::Touched(key) | Change::Gone(key) => match shared.index.cell(&key.uid) {
+            Some(_) => shared.observer.refresh(key.uid),
+            // One that nobody knows: an orphan, or one that was just made.
+            None => shared.observer.list(),
+        },
+        Change::State(state) => {
+            let cell = shared.index.cell_or_new(&state.key, &shared.context());
+            let revision = cell.core().revision();
+            see(shared, &cell, revision, |before, revision| observe::merge(before, &state, revision));
+        }
+    }
+}

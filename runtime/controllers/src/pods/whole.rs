@@ -1,0 +1,310 @@
+//! A pod on a backend that runs whole pods: made once, told of changes, ended, forgotten.
+//!
+//! What the backend loses is made again as the next attempt where the restart policy has it. A call that failed is made
+//! again with back-off ([`FIRST_PAUSE`] doubling to [`LONGEST_PAUSE`], a fifth of it at random), for ever; what is invalid
+//! waits for a change of the pod.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PodStatus;
+use pod_worker::observation::{Object, ObjectState, Observation, Phase};
+use pod_worker::{Waiting, is_over};
+use provider::{PodKey, PodRef};
+
+use super::changes;
+use super::core::{Core, Effect, Plan, Todo, Told, view};
+use crate::record::{Parsed, Record};
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// A call that failed.
+#[derive(Debug, Default)]
+struct Trouble {
+    reason: String,
+    message: String,
+    failures: u32,
+    retry_at: Option<Timestamp>,
+    /// Only another generation of the pod can help.
+    of_generation: Option<i64>,
+}
+
+/// What is remembered of a pod.
+#[derive(Debug, Default)]
+pub(super) struct Whole {
+    /// The attempt that runs, or is to run.
+    attempt: u32,
+    /// The backend took it.
+    accepted: bool,
+    /// A call that makes or changes it is under way.
+    busy: bool,
+    /// What the backend was given last.
+    given: Option<Arc<Record>>,
+    trouble: Option<Trouble>,
+    ending: Option<Ending>,
+    /// Create it again at this time, to hand something over.
+    again_at: Option<Timestamp>,
+}
+
+/// The pod is being ended.
+#[derive(Debug)]
+struct Ending {
+    until: Timestamp,
+    busy: bool,
+    /// What the backend was told last: by when.
+    told: Option<Timestamp>,
+    failures: u32,
+    retry_at: Option<Timestamp>,
+    forgetting: bool,
+}
+
+/// A failure of a call, as the pod shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct CallFailed {
+    pub reason: String,
+    pub message: String,
+    pub retry_after: Option<Duration>,
+    /// It can't be done as the pod is written.
+    pub is_final: bool,
+    /// The backend has a higher attempt.
+    pub is_stale: bool,
+}
+
+fn pause(failures: u32) -> Duration {
+    let pause = (FIRST_PAUSE * 2_u32.saturating_pow(failures.min(12))).min(LONGEST_PAUSE);
+    pause.mul_f64(0.8 + fastrand::f64() * 0.4)
+}
+
+fn later(now: Timestamp, pause: Duration) -> Timestamp {
+    now.saturating_add(pause).unwrap_or(Timestamp::MAX)
+}
+
+impl Whole {
+    pub fn retry_now(&mut self) {
+        if let Some(trouble) = &mut self.trouble
+            && trouble.of_generation.is_none()
+        {
+            trouble.retry_at = Some(Timestamp::MIN);
+        }
+    }
+
+    /// A create or update came back.
+    pub fn called(&mut self, now: Timestamp, given: Option<Arc<Record>>, result: Result<Option<Duration>, CallFailed>) {
+        self.busy = false;
+        let generation = given.as_ref().map(|record| record.generation);
+        match result {
+            Ok(again) => {
+                self.accepted = true;
+                self.trouble = None;
+                self.given = given;
+                self.again_at = again.map(|again| later(now, again));
+            }
+            Err(failed) => {
+                if failed.is_stale {
+                    self.attempt = self.attempt.saturating_add(1);
+                }
+                let failures = self.trouble.as_ref().map_or(0, |trouble| trouble.failures);
+                self.trouble = Some(Trouble {
+                    failures: failures.saturating_add(1),
+                    retry_at: Some(later(now, failed.retry_after.unwrap_or_else(|| pause(failures)))),
+                    of_generation: if failed.is_final { generation } else { None },
+                    reason: failed.reason,
+                    message: failed.message,
+                });
+            }
+        }
+    }
+
+    /// A delete or forget came back.
+    pub fn ended(&mut self, now: Timestamp, result: Result<(), Option<Duration>>) {
+        let Some(ending) = &mut self.ending else { return };
+        ending.busy = false;
+        let pause_for = match result {
+            Ok(()) => {
+                ending.failures = 0;
+                // Asked again in case it was lost on its way.
+                Duration::from_secs(10)
+            }
+            Err(retry_after) => {
+                ending.failures = ending.failures.saturating_add(1);
+                ending.told = None;
+                retry_after.unwrap_or_else(|| pause(ending.failures.saturating_sub(1)).min(Duration::from_secs(30)))
+            }
+        };
+        ending.retry_at = Some(later(now, pause_for));
+    }
+
+    /// Nothing of it runs any more.
+    pub fn is_over(&self, seen: Option<&Observation>, parsed: &Parsed, computed: &PodStatus, evicted: bool) -> bool {
+        !self.busy && seen.is_some_and(|seen| is_over(view(parsed, computed), seen, evicted))
+    }
+
+    fn reference(&self, core_key: &PodKey, object: Option<&Object>) -> PodRef {
+        PodRef {
+            key: core_key.clone(),
+            attempt: object.map_or(self.attempt, |object| object.attempt),
+            id: object.map(|object| object.id.to_string()).unwrap_or_default(),
+        }
+    }
+}
+
+pub(super) fn plan(core: &mut Core, now: Timestamp, todo: &mut Todo) {
+    let parsed = core.parsed();
+    let record = core.record.clone();
+    let evicted = core.verdict.is_some();
+    let (was_deleted, delete_by) = (core.was_deleted(), core.delete_by);
+    let Core { plan: Plan::Whole(whole), seen: Some(seen), key, told, .. } = core else { return };
+    let object = seen.object();
+    if let Some(object) = object {
+        whole.attempt = whole.attempt.max(object.attempt);
+        whole.accepted |= object.state != ObjectState::Lost;
+    }
+    // A replaced attempt that is still there is not wanted any more.
+    for old in seen.objects.iter().filter(|old| object.is_some_and(|object| old.attempt < object.attempt)) {
+        todo.effects.push(Effect::Delete { reference: whole.reference(key, Some(old)), grace: Duration::ZERO });
+    }
+    let (Some(parsed), Some(record)) = (parsed, record) else {
+        end(whole, key, object, now, now, todo);
+        let nothing_left = object.is_none_or(|object| object.state == ObjectState::Lost && object.id.is_empty());
+        if nothing_left && !whole.busy && whole.ending.as_ref().is_none_or(|ending| !ending.busy) {
+            todo.effects.push(Effect::Drop);
+        }
+        return;
+    };
+    let over = !whole.busy && is_over(view(&parsed, &parsed.status), seen, evicted);
+    if let Some(until) = delete_by {
+        end(whole, key, object, now, until, todo);
+        if over && was_deleted {
+            forget(whole, key, object, now, todo);
+        }
+    } else if evicted {
+        let until = later(now, record.grace_period());
+        end(whole, key, object, now, until, todo);
+    } else if !record.finished && !over {
+        run(whole, &record, object, now, todo);
+    }
+    *told = Told { work: None, waiting: whole.waiting(&parsed, seen), messages: Vec::new() };
+}
+
+impl Whole {
+    /// Why containers don't run, as far as the host knows.
+    fn waiting(&self, parsed: &Parsed, seen: &Observation) -> Vec<Waiting> {
+        let Some(trouble) = &self.trouble else { return Vec::new() };
+        let all = parsed.spec.init_containers.iter().flatten().chain(&parsed.spec.containers);
+        all.filter(|container| {
+            seen.latest(&container.name).is_none_or(|start| matches!(start.phase, Phase::Waiting | Phase::Unknown))
+        })
+        .map(|container| Waiting {
+            container: container.name.as_str().into(),
+            reason: trouble.reason.as_str().into(),
+            message: trouble.message.as_str().into(),
+        })
+        .collect()
+    }
+}
+
+/// Makes it, makes it again, or tells what changed.
+fn run(whole: &mut Whole, record: &Arc<Record>, object: Option<&Object>, now: Timestamp, todo: &mut Todo) {
+    if whole.busy {
+        return;
+    }
+    if let Some(trouble) = &whole.trouble {
+        if trouble.of_generation == Some(record.generation) {
+            return;
+        }
+        if let Some(at) = trouble.retry_at.filter(|at| *at > now) {
+            todo.wake(at);
+            return;
+        }
+    }
+    let lost = object.is_some_and(|object| object.state == ObjectState::Lost);
+    if lost && object.is_some_and(|object| object.attempt >= whole.attempt) {
+        whole.attempt = whole.attempt.saturating_add(1);
+        whole.accepted = false;
+    }
+    let handed_over = whole.again_at.is_some_and(|at| at <= now);
+    if !whole.accepted || object.is_none() || lost || handed_over {
+        // What was accepted and is not told of yet will be.
+        if whole.accepted && object.is_none() && !handed_over {
+            return;
+        }
+        whole.busy = true;
+        whole.again_at = None;
+        todo.effects.push(Effect::Create { attempt: whole.attempt });
+        return;
+    }
+    if let Some(at) = whole.again_at {
+        todo.wake(at);
+    }
+    match &whole.given {
+        // After a start of the host what was given is not known; it is taken to be what is there.
+        None => whole.given = Some(record.clone()),
+        Some(given) => {
+            let changed = changes::between(given, record);
+            if !changed.is_empty() {
+                whole.busy = true;
+                todo.effects.push(Effect::Update { attempt: whole.attempt, changed });
+            }
+        }
+    }
+}
+
+/// Ends it by a time; told again when the time is shorter, when it has passed, and when a call failed.
+fn end(whole: &mut Whole, key: &PodKey, object: Option<&Object>, now: Timestamp, until: Timestamp, todo: &mut Todo) {
+    // What is being made must be made before it can be ended.
+    let there = object.is_some_and(|object| !(object.state == ObjectState::Lost && object.id.is_empty()));
+    if whole.busy || (!there && !whole.accepted) || (!there && object.is_some()) {
+        return;
+    }
+    let reference = whole.reference(key, object);
+    let ending = whole.ending.get_or_insert(Ending {
+        until,
+        busy: false,
+        told: None,
+        failures: 0,
+        retry_at: None,
+        forgetting: false,
+    });
+    ending.until = ending.until.min(until);
+    if ending.busy || ending.forgetting {
+        return;
+    }
+    let failed_lately = ending.failures > 0 && ending.retry_at.is_some_and(|at| at > now);
+    if failed_lately {
+        ending.retry_at.into_iter().for_each(|at| todo.wake(at));
+        return;
+    }
+    // By force once the time has passed.
+    let goal = if ending.until <= now { Timestamp::MIN } else { ending.until };
+    let is_told = ending.told.is_some_and(|told| told <= goal);
+    let lost_on_its_way = goal == Timestamp::MIN && ending.retry_at.is_some_and(|at| at <= now);
+    if is_told && !lost_on_its_way {
+        let next = if goal == Timestamp::MIN { ending.retry_at } else { Some(ending.until) };
+        next.into_iter().for_each(|at| todo.wake(at));
+        return;
+    }
+    ending.busy = true;
+    ending.told = Some(goal);
+    let grace = Duration::try_from(ending.until.duration_since(now)).unwrap_or(Duration::ZERO);
+    todo.effects.push(Effect::Delete { reference, grace });
+}
+
+/// Has the backend remove what is left, once the last states are written.
+fn forget(whole: &mut Whole, key: &PodKey, object: Option<&Object>, now: Timestamp, todo: &mut Todo) {
+    let reference = whole.reference(key, object);
+    let Some(ending) = &mut whole.ending else { return };
+    if ending.busy || object.is_none() {
+        return;
+    }
+    if ending.forgetting
+        && let Some(at) = ending.retry_at.filter(|at| *at > now)
+    {
+        todo.wake(at);
+        return;
+    }
+    ending.forgetting = true;
+    ending.busy = true;
+    todo.effects.push(Effect::Forget { reference });
+}
