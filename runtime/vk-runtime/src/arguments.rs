@@ -1,0 +1,254 @@
+//! The command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use components::Limits;
+use host_capabilities::PodSecrets;
+use host_capabilities::egress::{AddressRange, Rule};
+use host_capabilities::secrets::SecretGrant;
+use host_capabilities::{dial, http};
+use provider::Taint;
+
+/// A virtual kubelet: joins a Kubernetes cluster as a node and hands the pods bound to it to a provider, a WebAssembly
+/// component that can touch nothing but what it is granted.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub run: RunArguments,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what a component exports and imports, without running it
+    Inspect(InspectArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArguments {
+    /// The component
+    #[arg(value_name = "FILE")]
+    pub component: PathBuf,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// The provider: a WebAssembly component
+    #[arg(long, value_name = "FILE", required = true, help_heading = "Provider")]
+    pub component: Option<PathBuf>,
+    /// Tell the provider something
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Provider")]
+    pub config: Vec<(String, String)>,
+    /// Raise or lower a limit: memory, cpu, wall, calls, streams, sessions, host-memory, table-elements, component-size
+    #[arg(long, value_name = "NAME=VALUE", value_parser = limit, help_heading = "Provider")]
+    pub limit: Vec<String>,
+
+    /// Let it send requests: SCHEME://HOST[:PORT][/PREFIX], HOST also *.SUFFIX or [RANGE], methods before it ("GET,HEAD URL")
+    #[arg(long, value_name = "URL", value_parser = http_rule, help_heading = "What the provider may do (nothing unless granted)")]
+    pub allow_http: Vec<Rule>,
+    /// Let it open connections: HOST:PORT, *.SUFFIX:PORT, [RANGE]:PORT or unix:///PATH
+    #[arg(long, value_name = "ADDRESS", value_parser = dial_rule, help_heading = "What the provider may do (nothing unless granted)")]
+    pub allow_dial: Vec<Rule>,
+    /// Let granted names resolve to these addresses, though they are private, loopback or link-local
+    #[arg(long, value_name = "RANGE", help_heading = "What the provider may do (nothing unless granted)")]
+    pub allow_address: Vec<AddressRange>,
+    /// Ranges in which its pods' addresses may lie, for what the host itself connects to (probes, port-forward)
+    #[arg(long, value_name = "RANGE", help_heading = "What the provider may do (nothing unless granted)")]
+    pub allow_pod_cidr: Vec<AddressRange>,
+    /// Give it a secret: SOURCE is env:VARIABLE or file:/PATH, MODE is sign or reveal
+    #[arg(long, value_name = "NAME=SOURCE:MODE", help_heading = "What the provider may do (nothing unless granted)")]
+    pub secret: Vec<SecretGrant>,
+    /// How the values of pods' own Secrets and tokens reach it: reveal or deny
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "reveal",
+        help_heading = "What the provider may do (nothing unless granted)"
+    )]
+    pub pod_secrets: PodSecrets,
+
+    /// Name of the Node
+    #[arg(long, value_name = "NAME", env = "DEFAULT_NODE_NAME", default_value = "virtual-kubelet", value_parser = node_name, help_heading = "Node")]
+    pub nodename: String,
+    /// Address of the Node, where the API server reaches the kubelet API [default: the one that reaches the API server]
+    #[arg(long, value_name = "IP", env = "VKUBELET_POD_IP", help_heading = "Node")]
+    pub node_ip: Vec<IpAddr>,
+    /// Port of the kubelet API
+    #[arg(long, value_name = "PORT", env = "KUBELET_PORT", default_value_t = 10_250, help_heading = "Node")]
+    pub kubelet_port: u16,
+    /// Taint the node: KEY[=VALUE]:EFFECT [default: virtual-kubelet.io/provider=PROVIDER:NoSchedule]
+    #[arg(long, value_name = "TAINT", value_parser = taint, help_heading = "Node")]
+    pub taint: Vec<Taint>,
+    /// Do not taint the node
+    #[arg(long, conflicts_with = "taint", help_heading = "Node")]
+    pub disable_taint: bool,
+    /// Label the node
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Node")]
+    pub label: Vec<(String, String)>,
+
+    /// How to reach the cluster [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
+    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Tells this cluster from others at the backend [default: made of the cluster's CA certificate]
+    #[arg(long, value_name = "NAME", value_parser = cluster_id, help_heading = "Cluster")]
+    pub cluster_id: Option<String>,
+    /// Address of the cluster's DNS, for pods that use it; without it they use the backend's
+    #[arg(long, value_name = "IP", help_heading = "Cluster")]
+    pub cluster_dns: Vec<IpAddr>,
+    /// Domain of the cluster
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local", help_heading = "Cluster")]
+    pub cluster_domain: String,
+    /// CA of the client certificates that the kubelet API takes [default: the cluster's CA]
+    #[arg(long, value_name = "FILE", env = "APISERVER_CA_CERT_LOCATION", help_heading = "Cluster")]
+    pub kubelet_client_ca: Option<PathBuf>,
+    /// Certificate of the kubelet API [default: self-signed]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "APISERVER_CERT_LOCATION",
+        requires = "kubelet_key",
+        help_heading = "Cluster"
+    )]
+    pub kubelet_cert: Option<PathBuf>,
+    /// Key of that certificate
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "APISERVER_KEY_LOCATION",
+        requires = "kubelet_cert",
+        help_heading = "Cluster"
+    )]
+    pub kubelet_key: Option<PathBuf>,
+
+    /// What providers remember, and compiled code [default: /var/lib/vk-runtime/NODENAME, or below ~/.local/state]
+    #[arg(long, value_name = "FOLDER", help_heading = "Process")]
+    pub state_dir: Option<PathBuf>,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Process")]
+    pub log_format: LogFormat,
+    /// How much is logged
+    #[arg(long, value_enum, default_value_t = LogLevel::Info, help_heading = "Process")]
+    pub log_level: LogLevel,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("it is written KEY=VALUE".to_owned()),
+    }
+}
+
+fn limit(text: &str) -> Result<String, String> {
+    Limits::from_str(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn http_rule(text: &str) -> Result<Rule, String> {
+    Rule::parse(text, http::SCHEMES, false).map_err(|error| error.reason)
+}
+
+fn dial_rule(text: &str) -> Result<Rule, String> {
+    Rule::parse(text, dial::SCHEMES, true).map_err(|error| error.reason)
+}
+
+fn taint(text: &str) -> Result<Taint, String> {
+    let (pair, effect) = text.rsplit_once(':').ok_or("it is written KEY[=VALUE]:EFFECT")?;
+    if !matches!(effect, "NoSchedule" | "PreferNoSchedule" | "NoExecute") {
+        return Err(format!("the effect `{effect}` is none of NoSchedule, PreferNoSchedule, NoExecute"));
+    }
+    let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+    if key.is_empty() {
+        return Err("the key is missing".to_owned());
+    }
+    Ok(Taint { key: key.to_owned(), value: value.to_owned(), effect: effect.to_owned() })
+}
+
+/// A DNS subdomain (RFC 1123), as names of Nodes are.
+fn node_name(text: &str) -> Result<String, String> {
+    let label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    if text.len() > 253 || !text.split('.').all(label) {
+        return Err("a node's name is made of lower-case letters, digits, `-` and `.`, at most 253".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn cluster_id(text: &str) -> Result<String, String> {
+    let fits = !text.is_empty()
+        && text.len() <= 63
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if fits { Ok(text.to_owned()) } else { Err("it is made of a-z, 0-9 and `-`, at most 63".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn taints_are_read() {
+        let own = taint("hyper.sh/container:NoSchedule").unwrap();
+        assert_eq!(
+            (own.key.as_str(), own.value.as_str(), own.effect.as_str()),
+            ("hyper.sh/container", "", "NoSchedule")
+        );
+        assert_eq!(taint("a=b:NoExecute").unwrap().value, "b");
+        assert!(taint("a").is_err());
+        assert!(taint("a:Never").unwrap_err().contains("`Never`"));
+        assert!(taint("=b:NoSchedule").is_err());
+    }
+
+    #[test]
+    fn wrong_values_are_refused_by_name() {
+        for (arguments, says) in [
+            (&["--component", "x", "--allow-http", "example.com"][..], "--allow-http"),
+            (&["--component", "x", "--limit", "memory=1"], "--limit"),
+            (&["--component", "x", "--secret", "a"], "--secret"),
+            (&["--component", "x", "--nodename", "A_b"], "--nodename"),
+            (&["--nodename", "a"], "--component"),
+            (&["--component", "x", "--no-such-flag"], "--no-such-flag"),
+        ] {
+            let error = Arguments::try_parse_from([&["vk-runtime"], arguments].concat()).unwrap_err();
+            assert!(error.to_string().contains(says), "{error}");
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+}

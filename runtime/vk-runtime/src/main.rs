@@ -1,0 +1,40 @@
+//! `vk-runtime`: a virtual kubelet whose provider is a WebAssembly component.
+//!
+//! Command line, configuration and wiring, nothing else.
+
+mod addresses;
+mod arguments;
+mod cluster;
+mod inspect;
+mod logging;
+mod node_pods;
+mod reviews;
+mod run;
+mod state;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+
+/// What was asked for can't be done as it was written.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Some(Command::Inspect(inspect)) => inspect::inspect(&inspect),
+        None => run::run(arguments.run),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "the last word of a program that ends")]
+            {
+                eprintln!("vk-runtime: {error:#}");
+            }
+            ExitCode::from(USAGE)
+        }
+    }
+}
