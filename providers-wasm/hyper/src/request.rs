@@ -1,0 +1,195 @@
+//! What is asked of an engine for one container, whatever its dialect: the pod's wishes, checked and in plain values.
+
+use vk_provider_sdk::types::{ContainerConfig, SandboxConfig};
+use vk_provider_sdk::{Error, Result, text};
+
+use crate::limits::Limits;
+use crate::names::LabelMap;
+use crate::volumes::Planned;
+
+/// A container to be made.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// The object's name.
+    pub name: String,
+    /// The sandbox's id.
+    pub sandbox: String,
+    /// The image's id.
+    pub image: String,
+    /// Its labels.
+    pub labels: LabelMap,
+    /// Replaces the image's entrypoint, unless empty.
+    pub command: Vec<String>,
+    /// Replaces the image's command, unless empty.
+    pub arguments: Vec<String>,
+    /// Empty: the image's.
+    pub working_folder: String,
+    /// Names and values.
+    pub env: Vec<(String, String)>,
+    /// `USER[:GROUP]`; empty: the image's.
+    pub user: String,
+    /// Further groups.
+    pub groups: Vec<String>,
+    /// With `CAP_`.
+    pub add_capabilities: Vec<String>,
+    /// With `CAP_`, or `ALL`.
+    pub drop_capabilities: Vec<String>,
+    /// All capabilities and devices.
+    pub privileged: bool,
+    /// Nothing gains rights by starting.
+    pub no_new_privileges: bool,
+    /// The image's files are not writable.
+    pub read_only_root: bool,
+    /// No seccomp filter.
+    pub seccomp_unconfined: bool,
+    /// `unconfined`, or the profile's name; empty: the engine's.
+    pub app_armor: String,
+    /// Nothing of `/proc` is hidden.
+    pub unmasked_proc: bool,
+    /// What its control group gets.
+    pub limits: Limits,
+    /// What it mounts.
+    pub mounts: Vec<Planned>,
+    /// With standard input.
+    pub stdin: bool,
+    /// Standard input ends with the first that had it.
+    pub stdin_once: bool,
+    /// With a terminal.
+    pub tty: bool,
+    /// The signal's name; empty: the image's.
+    pub stop_signal: String,
+    /// It sees the pod's processes.
+    pub share_processes: bool,
+    /// It sees the machine's processes.
+    pub host_pid: bool,
+    /// It has the machine's shared memory.
+    pub host_ipc: bool,
+    /// It sees the processes of the container of this id; may be empty.
+    pub target: String,
+}
+
+impl Wanted {
+    /// What a pod asks for. `mounts`, names, labels and target are still to be filled in.
+    pub fn of(pod: &SandboxConfig, container: &ContainerConfig) -> Result<Self> {
+        let security = &container.security;
+        let name = &container.name;
+        let mut env = Vec::with_capacity(container.env.len());
+        for variable in &container.env {
+            let value = text::join(&variable.value, &format!("the variable `{}`", variable.name))?;
+            env.push((variable.name.clone(), value));
+        }
+        if container.image_id.is_empty() {
+            return Err(Error::internal(format!("container `{name}` has no image id")));
+        }
+        if !container.devices.is_empty() {
+            return Err(Error::invalid(format!("container `{name}`: volumeDevices can't be had at this engine")));
+        }
+        if !pod.runtime_class.is_empty() {
+            return Err(Error::invalid(format!("there is no runtime class `{}` at this engine", pod.runtime_class)));
+        }
+        let user = match (security.user, security.group) {
+            (Some(user), Some(group)) => format!("{user}:{group}"),
+            (Some(user), None) => user.to_string(),
+            (None, Some(group)) => format!(":{group}"),
+            (None, None) => String::new(),
+        };
+        let seccomp_unconfined = match security.seccomp.as_str() {
+            "" | "RuntimeDefault" => false,
+            "Unconfined" => true,
+            other => {
+                return Err(Error::invalid(format!(
+                    "container `{name}`: the seccomp profile `{other}` is not at this engine"
+                )));
+            }
+        };
+        let app_armor = match security.app_armor.as_str() {
+            "" | "RuntimeDefault" => String::new(),
+            "Unconfined" => "unconfined".to_owned(),
+            other => other.strip_prefix("Localhost/").unwrap_or(other).to_owned(),
+        };
+        Ok(Self {
+            image: container.image_id.clone(),
+            command: text::join_all(&container.command, &format!("the command of container `{name}`"))?,
+            arguments: text::join_all(&container.arguments, &format!("an argument of container `{name}`"))?,
+            working_folder: container.working_folder.clone(),
+            env,
+            user,
+            groups: security.supplemental_groups.iter().map(u64::to_string).collect(),
+            add_capabilities: capabilities(&security.add_capabilities),
+            drop_capabilities: capabilities(&security.drop_capabilities),
+            privileged: security.privileged,
+            no_new_privileges: security.privilege_escalation == Some(false),
+            read_only_root: security.read_only_root,
+            seccomp_unconfined,
+            app_armor,
+            unmasked_proc: security.proc_mount == "Unmasked",
+            limits: Limits::of(&container.resources)?,
+            stdin: container.stdin,
+            stdin_once: container.stdin_once,
+            tty: container.tty,
+            stop_signal: container.stop_signal.clone(),
+            share_processes: pod.share_processes,
+            host_pid: pod.host_pid,
+            host_ipc: pod.host_ipc,
+            ..Self::default()
+        })
+    }
+}
+
+fn capabilities(names: &[String]) -> Vec<String> {
+    let full = |name: &String| {
+        let name = name.to_ascii_uppercase();
+        if name == "ALL" || name.starts_with("CAP_") { name } else { format!("CAP_{name}") }
+    };
+    names.iter().map(full).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vk_provider_sdk::types::{EnvVar, Security};
+
+    fn container() -> ContainerConfig {
+        ContainerConfig { name: "app".into(), image_id: "abc".into(), ..ContainerConfig::default() }
+    }
+
+    #[test]
+    fn security_is_put_in_the_engines_words() {
+        let security = Security {
+            group: Some(6000),
+            privilege_escalation: Some(false),
+            add_capabilities: vec!["NET_ADMIN".into()],
+            drop_capabilities: vec!["ALL".into()],
+            app_armor: "Localhost/mine".into(),
+            seccomp: "Unconfined".into(),
+            supplemental_groups: vec![7000],
+            ..Security::default()
+        };
+        let wanted = Wanted::of(&SandboxConfig::default(), &ContainerConfig { security, ..container() }).unwrap();
+        assert_eq!((wanted.user.as_str(), wanted.app_armor.as_str()), (":6000", "mine"));
+        assert_eq!(
+            (wanted.add_capabilities[0].as_str(), wanted.drop_capabilities[0].as_str()),
+            ("CAP_NET_ADMIN", "ALL")
+        );
+        assert!(wanted.no_new_privileges && wanted.seccomp_unconfined);
+        assert_eq!(wanted.groups, ["7000"]);
+    }
+
+    #[test]
+    fn what_an_engine_lacks_is_refused_by_name() {
+        let seccomp = Security { seccomp: "Localhost/x.json".into(), ..Security::default() };
+        let error = Wanted::of(&SandboxConfig::default(), &ContainerConfig { security: seccomp, ..container() });
+        assert!(error.unwrap_err().message.contains("Localhost/x.json"));
+        let pod = SandboxConfig { runtime_class: "gvisor".into(), ..SandboxConfig::default() };
+        assert!(Wanted::of(&pod, &container()).unwrap_err().message.contains("gvisor"));
+        let devices = vec![("disk".to_owned(), "/dev/x".to_owned())];
+        assert!(Wanted::of(&SandboxConfig::default(), &ContainerConfig { devices, ..container() }).is_err());
+    }
+
+    #[test]
+    fn an_empty_value_stays_a_variable() {
+        let env = vec![EnvVar { name: "A".into(), value: Vec::new() }];
+        let wanted = Wanted::of(&SandboxConfig::default(), &ContainerConfig { env, ..container() }).unwrap();
+        assert_eq!(wanted.env, [("A".to_owned(), String::new())]);
+    }
+}
