@@ -1,0 +1,104 @@
+//! A control plane of its own, in a network namespace of its own.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::PostParams;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use serde_json::json;
+
+use crate::{eventually, script, value};
+
+/// A control plane. It ends with this process, or earlier with [`Cluster::down`].
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its network namespace.
+    pub netns: String,
+    /// The kubectl of its version.
+    pub kubectl: PathBuf,
+    kubeconfig: PathBuf,
+}
+
+impl Cluster {
+    /// Starts one; three seconds.
+    pub fn start() -> Result<Self> {
+        let own = std::process::id().to_string();
+        let lines = script("tests/control-plane/up", &["--with", &own])?;
+        Ok(Self {
+            folder: value(&lines, "DIR")?.into(),
+            netns: value(&lines, "NETNS")?,
+            kubectl: value(&lines, "KUBECTL")?.into(),
+            kubeconfig: value(&lines, "KUBECONFIG")?.into(),
+        })
+    }
+
+    /// A client with all rights. A new one for each test, for it lives on that test's runtime.
+    pub async fn client(&self) -> Result<Client> {
+        let read = Kubeconfig::read_from(&self.kubeconfig)?;
+        let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?;
+        Ok(controllers::connect(&config)?)
+    }
+
+    /// A namespace that nobody else has, ready for pods.
+    pub async fn namespace(&self, client: &Client, prefix: &str) -> Result<String> {
+        let wanted = json!({ "metadata": { "generateName": format!("{prefix}-") } });
+        let made = Api::<Namespace>::all(client.clone())
+            .create(&PostParams::default(), &serde_json::from_value(wanted)?)
+            .await?;
+        let name = made.metadata.name.unwrap_or_default();
+        let accounts = Api::<k8s_openapi::api::core::v1::ServiceAccount>::namespaced(client.clone(), &name);
+        eventually("the namespace's ServiceAccount", 30, async || Ok(accounts.get_opt("default").await?)).await?;
+        Ok(name)
+    }
+
+    /// A kubeconfig of the node identity of this node, for use inside the namespace.
+    pub fn node_kubeconfig(&self, node: &str) -> Result<PathBuf> {
+        let folder = self.folder.display().to_string();
+        let user = format!("system:node:{node}");
+        let output = Command::new(crate::repository().join("tests/control-plane/kubeconfig"))
+            .args([&folder, "--user", &user, "--group", "system:nodes", "--inside"])
+            .output()?;
+        if !output.status.success() {
+            bail!("kubeconfig: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        let path = self.folder.join(format!("{node}.kubeconfig"));
+        std::fs::write(&path, output.stdout)?;
+        Ok(path)
+    }
+
+    /// Runs kubectl; returns what it printed.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(&self.kubectl).env("KUBECONFIG", &self.kubeconfig).args(arguments).output()?;
+        if !output.status.success() {
+            bail!("kubectl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// A command that runs inside the network namespace.
+    pub fn inside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.netns)).arg(program);
+        command
+    }
+
+    /// Stops a component: `apiserver`, `etcd`, `controller-manager` or `scheduler`.
+    pub fn stop(&self, component: &str) -> Result<()> {
+        script("tests/control-plane/stop", &[&self.folder.display().to_string(), component]).map(|_| ())
+    }
+
+    /// Starts it again.
+    pub fn resume(&self, component: &str) -> Result<()> {
+        script("tests/control-plane/start", &[&self.folder.display().to_string(), component]).map(|_| ())
+    }
+
+    /// Ends it.
+    pub fn down(&self) -> Result<()> {
+        script("tests/control-plane/down", &[&self.folder.display().to_string()]).map(|_| ())
+    }
+}

@@ -1,0 +1,15 @@
+//! End to end: the runtime as a process, on a real control plane and a real container engine.
+//!
+//! One control plane and one engine serve all tests; each test has a namespace and a node of its own. Those that stop an
+//! engine or an API server have their own.
+
+mod api_server_down;
+mod command_line;
+mod deletion;
+mod deployment;
+mod engine_down;
+mod environment;
+mod failing_pods;
+mod restart;
+mod secrets;
+mod shared;
