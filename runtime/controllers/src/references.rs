@@ -55,7 +55,8 @@ pub(crate) struct Content {
     pub data: BTreeMap<String, Zeroizing<Vec<u8>>>,
     /// A ConfigMap's `binaryData`, decoded.
     pub binary: BTreeMap<String, Vec<u8>>,
-    immutable: bool,
+    /// Never changes.
+    pub immutable: bool,
 }
 
 /// What is known of an object.
