@@ -21,6 +21,8 @@ use crate::{docker, images, libpod, readback, remembered};
 /// Why a container can't be run as it is asked for: the kubelet's word.
 const START_ERROR: &str = "StartError";
 
+/// How long after its grace period is remembered that a container was sent its stop signal.
+const SIGNALLED: u64 = 600 * time::SECOND;
 /// Bytes of a termination message file that is still read.
 const MAX_MESSAGE_FILE: u64 = 4 << 20;
 
@@ -243,11 +245,19 @@ async fn require(engine: &Engine, pod: &PodKey, id: &str) -> Result<Inspected> {
     found.ok_or_else(|| Error::not_found(format!("there is no container {id} of pod {}/{}", pod.namespace, pod.name)))
 }
 
-/// Sends the stop signal, or kills.
+/// Sends the stop signal once, however often it is called, or kills. Many programs take a second signal for impatience.
 pub async fn stop(engine: &Engine, pod: &PodKey, id: &str, grace: u64) -> Result<()> {
+    let key = format!("signalled/{id}");
+    if grace > 0 && remembered::get::<bool>(&key).is_some() {
+        return Ok(());
+    }
     let Some(found) = engine.inspect_of(pod, id).await? else { return Ok(()) };
     if !matches!(found.status(), "running" | "paused" | "stopping") {
         return Ok(());
+    }
+    if found.status() == "paused" {
+        // Signals reach nobody there.
+        engine.act("POST", &format!("/containers/{}/unpause", found.id)).await??;
     }
     let labels = found.labels();
     // `stop` would refuse to run anything in the container from then on, and a preStop hook may be running.
@@ -260,9 +270,11 @@ pub async fn stop(engine: &Engine, pod: &PodKey, id: &str, grace: u64) -> Result
     };
     let request = engine.api("POST", &format!("/containers/{}/kill", found.id)).query("signal", &signal);
     match refusal::check_gone(engine.fetch(request).await?) {
-        Err(refusal) if !refusal.is_not_running() => Err(refusal.into()),
-        _ => Ok(()),
+        Err(refusal) if !refusal.is_not_running() => return Err(refusal.into()),
+        _ => {}
     }
+    remembered::put(&key, &true, grace.saturating_add(SIGNALLED));
+    Ok(())
 }
 
 /// Removes a container.

@@ -242,22 +242,23 @@ fn remember_address(object: &Object) {
     }
 }
 
-/// Adds what earlier inspections told; returns which objects must be inspected now.
+/// Adds what earlier inspections told, times to the nanosecond among it; returns which objects must be inspected now.
 fn recall(engine: &Engine, objects: &mut [Object]) -> Vec<usize> {
     let mut unknown = Vec::new();
     for (index, object) in objects.iter_mut().enumerate() {
+        if object.labels.kind() != Some(Kind::Container) || object.status == "created" {
+            continue;
+        }
         let is_needed = match engine.dialect {
             // Whether it was killed for want of memory.
             Dialect::Libpod { .. } => object.exit_code == Some(137),
             // When it started and how it ended.
-            Dialect::Docker { .. } => object.status != "created",
+            Dialect::Docker { .. } => true,
         };
-        if !is_needed || object.labels.kind() != Some(Kind::Container) {
-            continue;
-        }
         match remembered::get::<Run>(&run_key(object)) {
             Some(run) => run.add_to(object),
-            None => unknown.push(index),
+            None if is_needed => unknown.push(index),
+            None => {}
         }
     }
     unknown
@@ -279,9 +280,9 @@ impl Run {
 
     fn add_to(self, object: &mut Object) {
         let Self(started, finished, exit_code, oom_killed, error) = self;
-        object.started = object.started.or(started);
-        object.finished = object.finished.or(finished);
-        object.exit_code = object.exit_code.or(exit_code);
+        object.started = started.or(object.started);
+        object.finished = finished.or(object.finished);
+        object.exit_code = exit_code.or(object.exit_code);
         object.oom_killed = oom_killed;
         object.error = error;
     }
@@ -295,7 +296,7 @@ async fn inspect(engine: &Engine, objects: &mut [Object], which: &[usize]) -> Re
         for (index, answer) in some.iter().zip(answers) {
             let Some(found) = answer? else { continue };
             let found = found.to_object();
-            remember(engine, &found);
+            remember(&found);
             objects[*index] = found;
         }
     }
@@ -303,10 +304,10 @@ async fn inspect(engine: &Engine, objects: &mut [Object], which: &[usize]) -> Re
 }
 
 /// Keeps what the next list would have to ask for.
-pub fn remember(engine: &Engine, found: &Object) {
+pub fn remember(found: &Object) {
     match found.labels.kind() {
         Some(Kind::Sandbox) if found.status == "running" => remember_address(found),
-        Some(Kind::Container) if found.exit_code.is_some() || (!engine.is_libpod() && found.status != "created") => {
+        Some(Kind::Container) if found.started.is_some() => {
             remembered::put(&run_key(found), &Run::of(found), REMEMBERED);
         }
         _ => {}

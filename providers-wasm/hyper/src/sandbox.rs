@@ -56,7 +56,7 @@ pub async fn run(engine: &Engine, config: &SandboxConfig) -> Result<PodState> {
         return Err(Error::conflict(format!("the sandbox {container} went away while it was made")));
     };
     let sandbox = found.to_object();
-    objects::remember(engine, &sandbox);
+    objects::remember(&sandbox);
     if volumes::has_hosts_file(config) {
         write_hosts(engine, config, names, &sandbox.ips).await?;
     }
