@@ -34,7 +34,7 @@ pub struct Call {
 
 impl Call {
     /// A call with these capabilities. `mask` holds the pod's secret values that it was given.
-    pub fn new(capabilities: Arc<Capabilities>, subject: Subject, mask: Mask) -> Self {
+    pub fn new(capabilities: Arc<Capabilities>, subject: Subject, mask: Arc<Mask>) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         let logger = Logger::new(capabilities.clone(), subject, mask);

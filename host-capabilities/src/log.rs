@@ -34,11 +34,11 @@ impl Default for Log {
 #[derive(Clone)]
 pub struct Logger {
     capabilities: Arc<Capabilities>,
-    call: Arc<(Subject, Mask)>,
+    call: Arc<(Subject, Arc<Mask>)>,
 }
 
 impl Logger {
-    pub(crate) fn new(capabilities: Arc<Capabilities>, subject: Subject, mask: Mask) -> Self {
+    pub(crate) fn new(capabilities: Arc<Capabilities>, subject: Subject, mask: Arc<Mask>) -> Self {
         Self { capabilities, call: Arc::new((subject, mask)) }
     }
 

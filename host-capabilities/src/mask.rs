@@ -29,6 +29,16 @@ impl Mask {
         self.values.sort_by_key(|own| std::cmp::Reverse(own.len()));
     }
 
+    /// Adds the values of another.
+    pub fn merge(&mut self, other: Self) {
+        for value in other.values {
+            if !self.values.contains(&value) {
+                self.values.push(value);
+            }
+        }
+        self.values.sort_by_key(|own| std::cmp::Reverse(own.len()));
+    }
+
     /// The text with stars for each of the values.
     pub fn apply(&self, text: String) -> String {
         self.values.iter().fold(text, |text, value| {

@@ -35,6 +35,7 @@ use crate::export::Export;
 use crate::function::Function;
 use crate::lanes::Lanes;
 use crate::limits::{Limits, Reached};
+use crate::masks::PodMasks;
 use crate::memory::Memory;
 use crate::output::{self, Handed};
 use crate::state::{Printed, State};
@@ -52,13 +53,14 @@ pub(crate) struct Caller {
     pub(crate) capabilities: Arc<Capabilities>,
     pub(crate) threads: Threads,
     pub(crate) lanes: Lanes,
+    pub(crate) masks: PodMasks,
 }
 
 /// What a call is for.
 pub(crate) struct About {
     pub(crate) export: Export,
     pub(crate) pod: Option<PodKey>,
-    /// Secret values of the pod that the guest is given.
+    /// Secret values of the pod that the guest is given in this call.
     pub(crate) mask: Mask,
 }
 
@@ -80,7 +82,7 @@ pub(crate) fn trial_store(
     digest: &Digest,
 ) -> Store<State> {
     let subject = Subject { export: "load", pod: None, id: 0, version: digest.short().into() };
-    let call = Call::new(capabilities, subject, Mask::default());
+    let call = Call::new(capabilities, subject, Arc::default());
     store(engine, limits, call, &Meter::new(limits.cpu, engine.clock()), &Printed::default())
 }
 
@@ -147,6 +149,11 @@ impl<R> Answer<R> {
 }
 
 impl Caller {
+    /// The text without the secret values of a pod, and of the provider.
+    pub(crate) fn mask(&self, uid: &str, text: String) -> String {
+        self.capabilities.mask(self.masks.apply(uid, text))
+    }
+
     /// Calls a function of the guest.
     pub(crate) async fn call<R, F>(self: &Arc<Self>, loaded: &Arc<Loaded>, about: About, call: F) -> Result<R>
     where
@@ -215,6 +222,7 @@ impl Caller {
         F: for<'a> FnOnce(&'a Accessor<State>, Guest, Answer<R>) -> Boxed<'a, wasmtime::Result<()>> + Send + 'static,
     {
         let About { export, pod, mask } = about;
+        let mask = pod.as_ref().map(|pod| self.masks.with(&pod.uid, mask)).unwrap_or_default();
         let queued = Instant::now();
         let lane = self.lanes.enter(export.lane).await;
         let slot = self.engine.pool.clone().acquire_owned().await.ok();

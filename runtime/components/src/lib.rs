@@ -18,6 +18,7 @@ mod inspect;
 mod lanes;
 mod limits;
 mod lines;
+mod masks;
 mod memory;
 mod output;
 mod provider;

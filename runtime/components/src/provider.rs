@@ -26,6 +26,7 @@ use crate::function;
 use crate::inspect::{Inspection, ProviderKind};
 use crate::lanes::Lanes;
 use crate::limits::Limits;
+use crate::masks::PodMasks;
 use crate::threads::Threads;
 
 /// Pieces of a watch that one call decodes.
@@ -48,7 +49,9 @@ impl ComponentProvider {
         let threads = Threads::start(capabilities.name())
             .map_err(|error| LoadError::Unusable { name: capabilities.name().to_owned(), reason: error.to_string() })?;
         let loaded = Arc::new(Loaded::new(engine, compiled, &limits, capabilities.clone()).await?);
-        let caller = Caller { engine: engine.clone(), lanes: Lanes::new(&limits), limits, capabilities, threads };
+        let lanes = Lanes::new(&limits);
+        let masks = PodMasks::default();
+        let caller = Caller { engine: engine.clone(), lanes, limits, capabilities, threads, masks };
         Ok(Self { caller: Arc::new(caller), loaded })
     }
 
@@ -76,9 +79,9 @@ impl ComponentProvider {
         }
     }
 
-    /// Masks what people may read of a report: values that the provider was shown by name.
-    fn mask(&self) -> impl Fn(String) -> String + Send + Sync + '_ {
-        |text| self.caller.capabilities.mask(text)
+    /// Masks what people may read of a report.
+    fn mask(&self) -> impl Fn(&str, String) -> String + Send + Sync + '_ {
+        |uid, text| self.caller.mask(uid, text)
     }
 }
 
@@ -177,7 +180,9 @@ impl Pods for ComponentProvider {
 
     async fn forget(&self, pod: PodRef) -> Result<()> {
         let function = self.pods_functions()?.forget;
-        call!(self, About::pod(export::POD_FORGET, &pod.key), function, |call| (to_wit::pod_ref(&pod),))
+        let (about, wanted) = (About::pod(export::POD_FORGET, &pod.key), to_wit::pod_ref(&pod));
+        let forgotten = call!(self, about, function, |call| (wanted,));
+        forgotten.inspect(|()| self.caller.masks.forget(&pod.key.uid))
     }
 
     async fn list(&self, cursor: Option<String>) -> Result<Snapshot> {
@@ -211,7 +216,12 @@ impl Containers for ComponentProvider {
 
     async fn remove_sandbox(&self, pod: PodKey, id: String, last: bool) -> Result<()> {
         let function = self.containers_functions()?.remove_sandbox;
-        call!(self, About::pod(export::REMOVE_SANDBOX, &pod), function, |call| (to_wit::pod_key(&pod), id, last))
+        let (about, wanted) = (About::pod(export::REMOVE_SANDBOX, &pod), to_wit::pod_key(&pod));
+        let removed = call!(self, about, function, |call| (wanted, id, last));
+        if last && removed.is_ok() {
+            self.caller.masks.forget(&pod.uid);
+        }
+        removed
     }
 
     async fn image_status(&self, image: String) -> Result<Option<Image>> {
@@ -324,7 +334,7 @@ impl Watch for ComponentProvider {
                 });
                 match decoded.await {
                     Ok(changes) => {
-                        let mask = |text| caller.capabilities.mask(text);
+                        let mask = |uid: &str, text| caller.mask(uid, text);
                         changes.into_iter().map(|change| from_wit::change(change, &mask)).collect()
                     }
                     // What these pieces said is not lost: the host looks for itself.

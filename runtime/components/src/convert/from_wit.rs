@@ -14,8 +14,8 @@ use provider::{
 use crate::bindings::exports::vk::provider as wit;
 use crate::bindings::vk::provider::types as t;
 
-/// Replaces secret values in what people may read.
-pub(crate) type Masking<'a> = &'a (dyn Fn(String) -> String + Send + Sync);
+/// Replaces secret values in what people may read: those of the pod with a UID, and the provider's own.
+pub(crate) type Masking<'a> = &'a (dyn Fn(&str, String) -> String + Send + Sync);
 
 fn timestamp(nanos: u64) -> Option<Timestamp> {
     Timestamp::from_nanosecond(i128::from(nanos)).ok()
@@ -39,7 +39,7 @@ fn resources(resources: t::Resources) -> Resources {
     }
 }
 
-fn container_state(state: t::ContainerState, mask: Masking<'_>) -> ContainerState {
+fn container_state(state: t::ContainerState, mask: &dyn Fn(String) -> String) -> ContainerState {
     ContainerState {
         name: state.name,
         attempt: state.attempt,
@@ -61,6 +61,8 @@ fn container_state(state: t::ContainerState, mask: Masking<'_>) -> ContainerStat
 }
 
 pub(crate) fn pod_state(state: t::PodState, mask: Masking<'_>) -> PodState {
+    let uid = state.key.uid.clone();
+    let mask = &|text| mask(&uid, text);
     PodState {
         key: pod_key(state.key),
         attempt: state.attempt,
@@ -104,7 +106,7 @@ pub(crate) fn description(own: wit::node::Description, mask: Masking<'_>) -> Des
     Description {
         ready: own.ready,
         reason: own.reason,
-        message: mask(own.message),
+        message: mask("", own.message),
         resources: own
             .resources
             .into_iter()
@@ -114,7 +116,12 @@ pub(crate) fn description(own: wit::node::Description, mask: Masking<'_>) -> Des
         conditions: own
             .conditions
             .into_iter()
-            .map(|one| Condition { kind: one.kind, status: one.status, reason: one.reason, message: mask(one.message) })
+            .map(|one| Condition {
+                kind: one.kind,
+                status: one.status,
+                reason: one.reason,
+                message: mask("", one.message),
+            })
             .collect(),
         labels: own.labels,
         taints: own
