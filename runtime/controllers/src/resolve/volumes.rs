@@ -142,6 +142,9 @@ struct Object<'a> {
     optional: bool,
 }
 
+/// What the pod's `fsGroup` may do with files that a volume of Kubernetes' own objects holds, whatever mode they ask for.
+const GROUP_MODE: u32 = 0o440;
+
 fn mode(item: Option<i32>, volume: Option<i32>) -> u32 {
     u32::try_from(item.or(volume).unwrap_or(DEFAULT_MODE)).unwrap_or(0o644) & 0o7777
 }
@@ -152,6 +155,8 @@ impl Files<'_> {
         if !is_inside {
             return Err(format!("invalid path {path:?}"));
         }
+        let has_group = self.pod.spec.security_context.as_ref().is_some_and(|own| own.fs_group.is_some());
+        let mode = if has_group { mode | GROUP_MODE } else { mode };
         let file = File { path: path.to_owned(), mode, user: None, group: None, content, origin: Arc::new(origin) };
         self.files.insert(path.to_owned(), file);
         Ok(())

@@ -55,7 +55,7 @@ async fn containers_see_what_kubernetes_says_they_see() -> Result<()> {
         "echo HOSTNAME=$(hostname)",
         "od -An -tx1 /config/binary",
         "cat /config/sub/dotted; echo",
-        "stat -c %a /config/sub/dotted /secret/key",
+        "stat -Lc %a /config/sub/dotted /secret/key",
         "cat /down/labels; echo",
         "cat /down/cpu; echo",
         "cat /var/run/secrets/kubernetes.io/serviceaccount/namespace; echo",
