@@ -47,7 +47,7 @@ pub async fn create(
         wanted.user = images::user(engine, &wanted.image).await? + &wanted.user;
     }
     prepare(engine, pod, container, names, &wanted.mounts).await?;
-    let image_id = images::reference(engine, &container.image_id).await?;
+    let image_id = images::reference(engine, &container.image, &container.image_id).await?;
     wanted.labels = names.labels(Kind::Container, pod.attempt);
     ContainerLabels {
         name: &container.name,

@@ -45,16 +45,32 @@ struct Listed {
     size: u64,
 }
 
-fn image(id: String, tags: Option<Vec<String>>, digests: Option<Vec<String>>, user: String, size: u64) -> Image {
+/// `asked` is the reference that the pod writes, completed; it decides which of several digests is shown.
+fn image(
+    id: String,
+    tags: Option<Vec<String>>,
+    digests: Option<Vec<String>>,
+    (user, size): (String, u64),
+    asked: &str,
+) -> Image {
     // Docker writes `<none>` where there is none.
     let named = |names: Option<Vec<String>>| {
         names.unwrap_or_default().into_iter().filter(|name| !name.contains("<none>")).collect::<Vec<_>>()
     };
     let digests = named(digests);
     let mut names = named(tags);
-    let digest = digests.first().cloned().unwrap_or_default();
+    let digest = digest_of(&digests, asked).unwrap_or_default().to_owned();
     names.extend(digests);
     Image { id, digest, names, user, size }
+}
+
+/// Of an image's digests, that of the repository that was asked for; an image may have come from several.
+fn digest_of<'a>(digests: &'a [String], asked: &str) -> Option<&'a str> {
+    let repository = split(asked).0;
+    let is_same = |own: &&String| own.as_str() == asked;
+    let is_of = |own: &&String| own.split_once('@').is_some_and(|(name, _)| name == repository);
+    let found = digests.iter().find(is_same).or_else(|| digests.iter().find(is_of)).or(digests.first());
+    found.map(String::as_str)
 }
 
 /// The image, if the engine has it.
@@ -64,22 +80,24 @@ pub async fn status(engine: &Engine, reference: &str) -> Result<Option<Image>> {
     match refusal::check(answer) {
         Ok(answer) => {
             let found: Inspected = answer.json()?;
-            let image = image(found.id, found.repo_tags, found.repo_digests, found.config.user, found.size);
-            remember(&image);
-            Ok(Some(image))
+            remembered::put(&key(&found.id), &found.repo_digests, 3600 * time::SECOND);
+            let more = (found.config.user, found.size);
+            Ok(Some(image(found.id, found.repo_tags, found.repo_digests, more, &reference)))
         }
         Err(refusal) if refusal.status == 404 || refusal.is_image_missing() => Ok(None),
-        Err(refusal) => Err(not_pulled(refusal, &reference)),
+        Err(refusal) => Err(not_pulled(refusal)),
     }
 }
 
-/// What an image's id stands for: `repository@digest`, or the id.
-pub async fn reference(engine: &Engine, id: &str) -> Result<String> {
-    if let Some(known) = remembered::get(&key(id)) {
-        return Ok(known);
+/// What an image stands for that the pod calls `asked`: `repository@digest`, or its id.
+pub async fn reference(engine: &Engine, asked: &str, id: &str) -> Result<String> {
+    let asked = complete(asked);
+    if let Some(known) = remembered::get::<Option<Vec<String>>>(&key(id)) {
+        return Ok(digest_of(&known.unwrap_or_default(), &asked).unwrap_or(id).to_owned());
     }
-    let digest = status(engine, id).await?.map(|image| image.digest).unwrap_or_default();
-    Ok(if digest.is_empty() { id.to_owned() } else { digest })
+    let digests = status(engine, id).await?.map(|image| image.names).unwrap_or_default();
+    let digests: Vec<_> = digests.into_iter().filter(|name| name.contains('@')).collect();
+    Ok(digest_of(&digests, &asked).unwrap_or(id).to_owned())
 }
 
 /// The user that an image runs as, without its group.
@@ -89,13 +107,9 @@ pub async fn user(engine: &Engine, id: &str) -> Result<String> {
     Ok(if user.is_empty() { "0".to_owned() } else { user.to_owned() })
 }
 
+/// The key of an image's digests in the cache.
 fn key(id: &str) -> String {
-    format!("image/{id}")
-}
-
-fn remember(image: &Image) {
-    let known = if image.digest.is_empty() { &image.id } else { &image.digest };
-    remembered::put(&key(&image.id), known, 3600 * time::SECOND);
+    format!("digests/{id}")
 }
 
 /// Pulls an image, with each of the credentials until one is let in, or with none if there are none.
@@ -118,7 +132,7 @@ pub async fn pull(engine: &Engine, pod: &PodKey, reference: &str, credentials: &
                 });
             }
             Err(refusal) => {
-                let error = not_pulled(refusal, &reference);
+                let error = not_pulled(refusal);
                 if !error.is(code::UNAUTHORIZED) {
                     return Err(error);
                 }
@@ -168,7 +182,7 @@ fn failed(line: &[u8]) -> Option<String> {
 }
 
 /// What a failed pull means to the kubelet. All of it is tried again.
-fn not_pulled(refusal: Refusal, reference: &str) -> Error {
+fn not_pulled(refusal: Refusal) -> Error {
     let (code, reason) = if refusal.says(&["invalid reference format", "unknown transport", "repository name must be"])
     {
         (code::INVALID, "InvalidImageName")
@@ -194,7 +208,7 @@ fn not_pulled(refusal: Refusal, reference: &str) -> Error {
         (code::UNAVAILABLE, "ErrImagePull")
     };
     // Another registry may answer well: this is about the pod alone.
-    Error::new(code, format!("failed to pull image \"{reference}\": {}", refusal.message)).with_reason(reason)
+    Error::new(code, refusal.message).with_reason(reason)
 }
 
 /// All images.
@@ -202,7 +216,7 @@ pub async fn list(engine: &Engine) -> Result<Vec<Image>> {
     let answer = engine.fetch(engine.api("GET", "/images/json")).await?;
     let listed: Option<Vec<Listed>> = refusal::check(answer)?.json()?;
     let images = listed.unwrap_or_default().into_iter();
-    Ok(images.map(|own| image(own.id, own.repo_tags, own.repo_digests, String::new(), own.size)).collect())
+    Ok(images.map(|own| image(own.id, own.repo_tags, own.repo_digests, (String::new(), own.size), "")).collect())
 }
 
 /// Removes an image: its names one by one, since by force its containers would go too.
@@ -238,10 +252,15 @@ fn complete(reference: &str) -> String {
         return reference.to_owned();
     }
     match reference.split_once('/') {
-        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => reference.to_owned(),
+        Some((first, _)) if is_registry(first) => reference.to_owned(),
         Some(_) => format!("docker.io/{reference}"),
         None => format!("docker.io/library/{reference}"),
     }
+}
+
+/// Whether a reference's first part is no user of Docker Hub: these have names in lower case.
+fn is_registry(first: &str) -> bool {
+    first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 /// Name, and tag or digest: without one Docker would pull all tags.
@@ -270,6 +289,7 @@ mod tests {
             ("localhost/app:1", "localhost/app:1"),
             ("registry:5000/app", "registry:5000/app"),
             ("ghcr.io/team/app:1", "ghcr.io/team/app:1"),
+            ("REGISTRY/app:1", "REGISTRY/app:1"),
             (id, id),
         ] {
             assert_eq!(complete(written), complete_);
@@ -312,23 +332,33 @@ mod tests {
             ("toomanyrequests: You have reached your pull rate limit", "throttled", "ErrImagePull"),
             ("something else", "unavailable", "ErrImagePull"),
         ] {
-            let error = not_pulled(Refusal::in_stream(message.into()), "r/x:1");
+            let error = not_pulled(Refusal::in_stream(message.into()));
             assert_eq!((error.code.as_str(), error.reason.as_str()), (code, reason), "{message}");
-            assert!(error.message.contains("r/x:1") && error.scope.is_empty());
+            assert!(error.message == message && error.scope.is_empty());
         }
     }
 
     #[test]
-    fn an_image_has_its_names_and_its_digest() {
-        let own = image(
-            "8bc5".into(),
-            Some(vec!["docker.io/library/busybox:latest".into(), "<none>:<none>".into()]),
-            Some(vec!["docker.io/library/busybox@sha256:23".into()]),
-            "1000".into(),
-            5,
+    fn an_image_has_its_names_and_the_digest_that_was_asked_for() {
+        let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        let (tags, digests) = (
+            names(&["docker.io/library/busybox:latest", "<none>:<none>"]),
+            names(&[
+                "ghcr.io/team/box@sha256:12",
+                "docker.io/library/busybox@sha256:23",
+                "docker.io/library/busybox@sha256:34",
+            ]),
         );
-        assert_eq!(own.digest, "docker.io/library/busybox@sha256:23");
-        assert_eq!(own.names, ["docker.io/library/busybox:latest", "docker.io/library/busybox@sha256:23"]);
-        assert_eq!(image("a".into(), None, None, String::new(), 0).digest, "");
+        let own = |asked| image("8bc5".into(), tags.clone(), digests.clone(), ("1000".into(), 5), asked);
+        assert_eq!(own("docker.io/library/busybox:latest").names.len(), 4);
+        for (asked, digest) in [
+            ("docker.io/library/busybox:latest", "docker.io/library/busybox@sha256:23"),
+            ("docker.io/library/busybox@sha256:34", "docker.io/library/busybox@sha256:34"),
+            ("ghcr.io/team/box", "ghcr.io/team/box@sha256:12"),
+            ("ghcr.io/other/box:1", "ghcr.io/team/box@sha256:12"),
+        ] {
+            assert_eq!(own(asked).digest, digest);
+        }
+        assert_eq!(image("a".into(), None, None, (String::new(), 0), "x").digest, "");
     }
 }
