@@ -26,6 +26,8 @@ mod call;
 mod clock;
 mod grants;
 mod rate;
+#[cfg(test)]
+mod testing;
 mod tls;
 
 use std::sync::Arc;

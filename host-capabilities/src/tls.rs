@@ -18,6 +18,8 @@ pub fn client_config() -> Arc<ClientConfig> {
                 tracing::warn!(%error, "a CA certificate of the system can't be read");
             }
             let (added, _) = roots.add_parsable_certificates(found.certs);
+            #[cfg(test)]
+            roots.add(crate::testing::authority::Authority::trusted().certificate()).unwrap();
             if added == 0 {
                 tracing::warn!("the system has no CA certificates: no TLS server can be verified");
             }

@@ -13,6 +13,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
+use wasmtime::bail;
 use wasmtime::component::{Access, Accessor, Resource, StreamReader};
 
 use super::policy::{Address, check, parse};
@@ -180,6 +181,10 @@ impl dial::HostConnection for Call {
         if let Ok(mut reading) = connection.reading.try_lock()
             && let Some(reading) = reading.as_mut()
         {
+            let held = reading.front.len() + bytes.len();
+            if held > MAX_READ as usize {
+                bail!("connection.unread: {held} bytes put back, at most {MAX_READ} are held");
+            }
             let mut front = BytesMut::from(bytes.as_slice());
             front.extend_from_slice(&reading.front);
             reading.front = front.freeze();

@@ -122,7 +122,11 @@ impl FromStr for AddressRange {
                 .filter(|length| *length <= longest)
                 .ok_or_else(|| format!("`{text}`: the prefix length is not a number from 0 to {longest}"))?,
         };
-        Ok(Self { network, length })
+        // Addresses are compared as what they stand for, so ranges must be written so.
+        match (network.to_canonical(), length.checked_sub(96)) {
+            (IpAddr::V4(mapped), Some(length)) if network.is_ipv6() => Ok(Self { network: mapped.into(), length }),
+            _ => Ok(Self { network, length }),
+        }
     }
 }
 
@@ -181,6 +185,10 @@ mod tests {
         assert!(range.contains("10.200.0.1".parse().unwrap()));
         assert!(range.contains("::ffff:10.200.0.1".parse().unwrap()));
         assert!(!range.contains("11.0.0.1".parse().unwrap()));
+        let mapped: AddressRange = "::ffff:10.0.0.0/104".parse().unwrap();
+        assert!(mapped.contains("10.200.0.1".parse().unwrap()));
+        assert!(!mapped.contains("11.0.0.1".parse().unwrap()));
+        assert!(!"::/0".parse::<AddressRange>().unwrap().contains("10.0.0.1".parse().unwrap()));
         assert!("0.0.0.0/0".parse::<AddressRange>().unwrap().contains("1.2.3.4".parse().unwrap()));
         assert!("::/0".parse::<AddressRange>().unwrap().contains("2a00::1".parse().unwrap()));
     }

@@ -95,7 +95,7 @@ impl Egress {
             .await
             .map_err(|error| ConnectError::Resolve { host: host.to_owned(), reason: error.to_string() })?
             .collect();
-        let allowed: Vec<SocketAddr> = all.iter().copied().filter(|a| self.allows(host, a.ip())).collect();
+        let allowed: Vec<SocketAddr> = all.iter().copied().filter(|a| self.allows(host, *a)).collect();
         if allowed.is_empty() {
             return Err(match all.first() {
                 Some(first) => ConnectError::Address { host: host.to_owned(), address: first.ip() },
@@ -129,12 +129,13 @@ impl Egress {
     }
 
     /// Whether a connection to this address is allowed for a host that a rule grants.
-    fn allows(&self, host: &str, address: IpAddr) -> bool {
+    fn allows(&self, host: &str, address: SocketAddr) -> bool {
+        let (address, port) = (address.ip(), address.port());
         is_global(address)
             || self.ranges.iter().any(|range| range.contains(address))
             || self.rules.iter().any(|rule| match rule.range() {
                 Some(range) => range.contains(address) && host.parse::<IpAddr>().is_ok(),
-                None => host == "localhost" && rule.names(host) && address.is_loopback(),
+                None => host == "localhost" && rule.names(host, port) && address.is_loopback(),
             })
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Written `SCHEME://HOST[:PORT][/PREFIX]`, with the methods before it where they are limited
 //! (`GET,HEAD https://api.example.com/v1`). `HOST` is a name, `*.SUFFIX`, `*`, an address, or a range in brackets
-//! (`[10.0.0.0/8]`). `PORT` is a number or `*`; without it the scheme's own. `unix:///PATH` names a socket.
+//! (`[10.0.0.0/8]`). `PORT` is a number or `*`; without it the scheme's own. `unix:///PATH` names a socket, and is for
+//! raw connections alone; methods and prefix are for HTTP alone: what would limit nothing is refused.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -105,6 +106,7 @@ impl Rule {
     /// `scheme_optional`.
     pub fn parse(text: &str, schemes: &[&str], scheme_optional: bool) -> Result<Self, RuleError> {
         let fail = |reason: String| RuleError { rule: text.to_owned(), reason };
+        let is_http = schemes.contains(&"http");
         let (methods, target) = match text.trim().split_once(' ') {
             Some((methods, target)) => (parse_methods(methods).map_err(fail)?, target.trim()),
             None => (Vec::new(), text.trim()),
@@ -112,6 +114,12 @@ impl Rule {
         if let Some(path) = target.strip_prefix("unix://") {
             if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
                 return Err(fail("a socket is written `unix:///ABSOLUTE/PATH`, without `..`".to_owned()));
+            }
+            if is_http {
+                return Err(fail("a socket is granted by --allow-dial, for requests over it too".to_owned()));
+            }
+            if !methods.is_empty() {
+                return Err(fail("a socket has no methods".to_owned()));
             }
             return Ok(Self::Unix { path: path.to_owned() });
         }
@@ -138,6 +146,12 @@ impl Rule {
         if prefix.split('/').any(|part| part == "..") {
             return Err(fail("the path prefix holds `..`".to_owned()));
         }
+        if prefix.contains(['?', '#']) {
+            return Err(fail("the path prefix holds a query, which no rule can limit".to_owned()));
+        }
+        if !is_http && !(methods.is_empty() && prefix.is_empty()) {
+            return Err(fail("a raw connection has no methods and no path: they would limit nothing".to_owned()));
+        }
         Ok(Self::Network {
             scheme: scheme.to_owned(),
             host,
@@ -161,14 +175,14 @@ impl Rule {
             }
     }
 
-    /// Whether it grants this method and path.
+    /// Whether it grants this method and path (without its query).
     pub fn grants_request(&self, method: &str, path: &str) -> bool {
-        let Self::Network { prefix, methods, .. } = self else { return true };
+        let Self::Network { prefix, methods, .. } = self else { return false };
         (methods.is_empty() || methods.iter().any(|own| own == method))
             && (prefix.is_empty()
                 || path
                     .strip_prefix(prefix.as_str())
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?'])))
+                    .is_some_and(|rest| (rest.is_empty() || rest.starts_with('/')) && !may_climb(rest)))
     }
 
     /// The range of addresses that it names, if it names one.
@@ -179,9 +193,10 @@ impl Rule {
         }
     }
 
-    /// Whether it names this host outright: `localhost` is then meant as such.
-    pub fn names(&self, host: &str) -> bool {
-        matches!(self, Self::Network { host: HostPattern::Name(own), .. } if own == host)
+    /// Whether it names this host outright, for this port: `localhost` is then meant as such.
+    pub fn names(&self, host: &str, port: u16) -> bool {
+        matches!(self, Self::Network { host: HostPattern::Name(own), port: own_port, .. }
+            if own == host && own_port.is_none_or(|own| own == port))
     }
 }
 
@@ -210,6 +225,17 @@ impl fmt::Display for Rule {
             }
         }
     }
+}
+
+/// Whether a server could read a part of the path as `..`: with its slashes or dots encoded, with backslashes, or with
+/// parameters behind it (`..;x`). Encodings within encodings count too.
+fn may_climb(path: &str) -> bool {
+    let mut path = path.to_ascii_lowercase();
+    while path.contains("%25") {
+        path = path.replace("%25", "%");
+    }
+    let path = path.replace("%2f", "/").replace("%5c", "/").replace('\\', "/").replace("%2e", ".").replace("%3b", ";");
+    path.split('/').any(|part| part.split(';').next() == Some(".."))
 }
 
 fn parse_methods(text: &str) -> Result<Vec<String>, String> {
@@ -306,10 +332,31 @@ mod tests {
     fn prefixes_end_at_a_path_part() {
         let rule = http("GET,HEAD https://api.example.com/v1/");
         assert!(rule.grants_request("GET", "/v1"));
-        assert!(rule.grants_request("HEAD", "/v1/pods?x=1"));
-        assert!(rule.grants_request("GET", "/v1?x=1"));
+        assert!(rule.grants_request("HEAD", "/v1/pods"));
         assert!(!rule.grants_request("GET", "/v10"));
         assert!(!rule.grants_request("POST", "/v1/pods"));
+    }
+
+    #[test]
+    fn a_prefix_is_not_left_by_climbing_however_it_is_written() {
+        let rule = http("https://api.example.com/v1");
+        for path in [
+            "/v1/../admin",
+            "/v1/..%2fadmin",
+            "/v1/..%2Fadmin",
+            "/v1/%2e%2e/admin",
+            "/v1/.%2E%5cadmin",
+            "/v1/..\\admin",
+            "/v1/..;/admin",
+            "/v1/..%3Bx/admin",
+            "/v1/%252e%252e%252fadmin",
+            "/v1/x/..",
+        ] {
+            assert!(!rule.grants_request("GET", path), "{path}");
+        }
+        for path in ["/v1/a..b", "/v1/...", "/v1/a%2fb", "/v1/%25", "/v1/.well-known"] {
+            assert!(rule.grants_request("GET", path), "{path}");
+        }
     }
 
     #[test]
@@ -332,12 +379,23 @@ mod tests {
             ("https://a/../b", "holds `..`"),
             ("get https://a", "`get` is no HTTP method"),
             ("https://[10.0.0.0", "not closed"),
+            ("https://a/b?c", "holds a query"),
             ("unix://relative", "unix:///ABSOLUTE/PATH"),
+            ("unix:///run/../etc/x", "without `..`"),
+            ("unix:///run/engine.sock", "--allow-dial"),
         ] {
             let error = Rule::parse(text, HTTP, false).unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");
         }
-        let error = Rule::parse("host.example.com", DIAL, true).unwrap_err().to_string();
-        assert!(error.contains("the port is missing"), "{error}");
+        for (text, says) in [
+            ("host.example.com", "the port is missing"),
+            ("tcp://host.example.com:80/v1", "no methods and no path"),
+            ("GET host.example.com:80", "no methods and no path"),
+            ("GET unix:///run/engine.sock", "no methods"),
+            ("https://host.example.com", "`https` is none of tcp, tls"),
+        ] {
+            let error = Rule::parse(text, DIAL, true).unwrap_err().to_string();
+            assert!(error.contains(says), "{text}: {error}");
+        }
     }
 }

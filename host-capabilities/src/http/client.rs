@@ -26,6 +26,8 @@ use crate::error::{Error, error};
 
 /// Idle connections that are kept for each host.
 pub const IDLE_PER_HOST: usize = 16;
+/// Endpoints of their own that have a pool at once.
+const MAX_ENDPOINTS: usize = 64;
 /// How long they are kept.
 pub const IDLE_FOR: Duration = Duration::from_secs(60);
 
@@ -72,6 +74,10 @@ impl Http {
             .pool_max_idle_per_host(IDLE_PER_HOST)
             .pool_timer(TokioTimer::new())
             .build(connector);
+        if pools.len() > MAX_ENDPOINTS {
+            // What is in use lives on without its pool.
+            pools.retain(|known, _| *known == Endpoint::Url);
+        }
         pools.insert(endpoint.clone(), pool.clone());
         pool
     }

@@ -1,17 +1,17 @@
 //! `http` as a guest sees it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, BodyStream, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use provider::{ByteStream, Code};
 use wasmtime::component::Accessor;
 
 use super::client::{RequestBody, empty, full};
-use super::policy::{Endpoint, authority, check, headers, parse_endpoint, parse_url, shown};
+use super::policy::{Endpoint, authority, check, headers, parse_endpoint, parse_url, shown, target};
 use super::redirect;
 use crate::bindings::vk::host::http as wit;
 use crate::error::{Error, error};
@@ -30,6 +30,8 @@ const MAX_FETCH: u64 = 64 << 20;
 struct Outgoing {
     method: Method,
     url: url::Url,
+    /// Path and query as they are sent.
+    target: String,
     headers: http::HeaderMap,
     body: Body,
     endpoint: Endpoint,
@@ -86,9 +88,11 @@ impl Outgoing {
             .ok()
             .filter(|method| *method != Method::CONNECT)
             .ok_or_else(|| error(Code::Invalid, format!("http: `{}` is no method", request.method)))?;
+        let url = parse_url(&request.url)?;
         Ok(Self {
             method,
-            url: parse_url(&request.url)?,
+            target: target(&request.url, &url)?,
+            url,
             headers: headers(request.headers)?,
             body,
             endpoint: parse_endpoint(&request.endpoint)?,
@@ -103,11 +107,13 @@ impl Http {
     /// Sends a request, follows its redirects, and returns the head with the URL that answered.
     async fn send(&self, mut out: Outgoing) -> Result<(wit::Head, Response<Incoming>), Error> {
         let mut left = out.redirects;
+        let started = Instant::now();
         loop {
             check(&self.rules, &self.dial, out.method.as_str(), &out.url, &out.endpoint)?;
             let (body, can_repeat) = out.body.take();
             let request = build(&out, body)?;
-            let exchange = tokio::time::timeout(out.timeout, self.exchange(&out.endpoint, request)).await;
+            let timeout = out.timeout.saturating_sub(started.elapsed());
+            let exchange = tokio::time::timeout(timeout, self.exchange(&out.endpoint, request)).await;
             let response = exchange.map_err(|_| {
                 let message =
                     format!("http: {} {} had no answer within {:?}", out.method, shown(&out.url), out.timeout);
@@ -122,6 +128,7 @@ impl Http {
                     }
                     redirect::strip(&mut out.headers, &out.url, &next.url);
                     out.url = parse_url(next.url.as_str())?;
+                    out.target = target(next.url.as_str(), &out.url)?;
                     out.method = next.method;
                 }
                 _ => {
@@ -144,14 +151,17 @@ impl Http {
 }
 
 fn build(out: &Outgoing, body: RequestBody) -> Result<Request<RequestBody>, Error> {
-    let mut url = out.url.clone();
-    url.set_fragment(None);
     let invalid = |reason: String| error(Code::Invalid, format!("http: {}: {reason}", shown(&out.url)));
     let mut request = Request::new(body);
     *request.method_mut() = out.method.clone();
-    *request.uri_mut() = url.as_str().parse().map_err(|failure| invalid(format!("{failure}")))?;
+    let uri = format!("{}{}", &out.url[..url::Position::BeforePath], out.target);
+    *request.uri_mut() = uri.parse().map_err(|failure| invalid(format!("{failure}")))?;
     *request.headers_mut() = out.headers.clone();
-    if authority(&url).is_none() {
+    // Some servers want a length of a method that usually has a body (RFC 9110, section 8.6).
+    if request.body().is_end_stream() && matches!(out.method, Method::POST | Method::PUT | Method::PATCH) {
+        request.headers_mut().insert(http::header::CONTENT_LENGTH, http::HeaderValue::from(0));
+    }
+    if authority(&out.url).is_none() {
         return Err(invalid("it has no host".to_owned()));
     }
     Ok(request)

@@ -2,7 +2,8 @@
 //!
 //! Default: none is granted. Connections are pooled by the host, apart for each provider, and outlast calls: at most
 //! [`client::IDLE_PER_HOST`] idle ones a host for [`client::IDLE_FOR`]. Bounds of a request: 30 s to the response's head
-//! unless it says otherwise, 256 KiB of headers, 10 redirects; of `fetch`: the `max` it names, 64 MiB at most.
+//! unless it says otherwise, redirects included; 256 KiB of headers; 10 redirects; of `fetch`: the `max` it names, 64 MiB
+//! at most.
 
 mod client;
 mod host;

@@ -37,9 +37,13 @@ pub(super) enum Endpoint {
     Tcp(String, u16),
 }
 
+/// Most bytes of a request's headers; each counts 32 beside its name and value (RFC 7541, section 4.1).
+const MAX_HEADERS: usize = 256 * 1024;
+const HEADER_OVERHEAD: usize = 32;
+
 /// Reads a request's URL.
 pub(super) fn parse_url(text: &str) -> Result<Url, Error> {
-    let invalid = |reason: String| error(Code::Invalid, format!("http: the URL `{text}` {reason}"));
+    let invalid = |reason: String| error(Code::Invalid, format!("http: the URL `{}` {reason}", shown_text(text)));
     let url = Url::parse(text).map_err(|failure| invalid(format!("can't be read: {failure}")))?;
     if !SCHEMES.contains(&url.scheme()) {
         return Err(invalid(format!("has the scheme `{}`, not http or https", url.scheme())));
@@ -48,6 +52,22 @@ pub(super) fn parse_url(text: &str) -> Result<Url, Error> {
         return Err(error(Code::Invalid, "http: a URL holds no user and password; use the header `authorization`"));
     }
     Ok(url)
+}
+
+/// The path and query of a URL that `url` was read from, to be sent byte for byte: signatures are made over them. What a
+/// URL parser would change is refused, so that what the rules saw is what the server sees.
+pub(super) fn target(text: &str, url: &Url) -> Result<String, Error> {
+    let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+    let written = rest.find(['/', '?', '#']).map_or("", |at| rest.get(at..).unwrap_or_default());
+    let written = written.split('#').next().unwrap_or_default();
+    let written = if written.starts_with('/') { written.to_owned() } else { format!("/{written}") };
+    // Inside a query an apostrophe is as good as its encoding.
+    let (path, query) = written.split_once('?').unwrap_or((&written, ""));
+    if path == url.path() && query.replace('\'', "%27") == url.query().unwrap_or_default() {
+        return Ok(written);
+    }
+    let message = "has a path or query that is not percent-encoded, or that holds `.` or `..`";
+    Err(error(Code::Invalid, format!("http: the URL `{}` {message}", shown_text(text))))
 }
 
 /// A URL's host as rules name it, and its port.
@@ -72,7 +92,11 @@ pub(super) fn parse_endpoint(text: &str) -> Result<Endpoint, Error> {
         || error(Code::Invalid, format!("http: the endpoint `{text}` is no unix:///PATH and no tcp://HOST:PORT"));
     let (host, port) = text.strip_prefix("tcp://").and_then(|rest| rest.rsplit_once(':')).ok_or_else(invalid)?;
     let port = port.parse().map_err(|_| invalid())?;
-    Ok(Endpoint::Tcp(host.trim_matches(['[', ']']).to_ascii_lowercase(), port))
+    let host = host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
+    if host.is_empty() || port == 0 {
+        return Err(invalid());
+    }
+    Ok(Endpoint::Tcp(host, port))
 }
 
 /// Whether the rules allow this request. `http` are the rules for requests, `dial` those for raw connections, which an
@@ -108,11 +132,27 @@ pub(super) fn shown(url: &Url) -> String {
     shown.to_string()
 }
 
+/// What may be said of a URL that is not even one: no query, no user and password, no line of its own.
+fn shown_text(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = text.split_once("//").map_or(("", text), |(scheme, rest)| (scheme, rest));
+    let shown = rest.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, host)| format!("{scheme}//***@{host}"));
+    let mut shown = shown.escape_debug().to_string();
+    crate::log::cut(&mut shown, 256);
+    shown
+}
+
 /// The request's headers, as far as a guest may set them.
 pub(super) fn headers(own: Vec<(String, String)>) -> Result<http::HeaderMap, Error> {
+    let bytes: usize = own.iter().map(|(name, value)| name.len() + value.len() + HEADER_OVERHEAD).sum();
+    if bytes > MAX_HEADERS {
+        let message = format!("http: {bytes} bytes of headers, the limit is {MAX_HEADERS}");
+        return Err(error(Code::Limit, message));
+    }
     let mut headers = http::HeaderMap::with_capacity(own.len());
     for (name, value) in own {
-        let invalid = |reason: &str| error(Code::Invalid, format!("http: the header `{name}` {reason}"));
+        let shown = name.escape_debug();
+        let invalid = |reason: &str| error(Code::Invalid, format!("http: the header `{shown}` {reason}"));
         let parsed = http::HeaderName::try_from(name.as_str()).map_err(|_| invalid("has no valid name"))?;
         if HOP_BY_HOP.contains(&parsed.as_str()) {
             return Err(invalid("is the host's to set"));

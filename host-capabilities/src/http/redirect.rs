@@ -4,7 +4,7 @@ use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
 /// Headers that belong to the host they were made for.
-const CREDENTIALS: &[&str] = &["authorization", "cookie", "x-registry-auth"];
+const CREDENTIALS: &[&str] = &["authorization", "cookie", "x-registry-auth", "x-amz-security-token"];
 
 /// What to ask next.
 pub(super) struct Next {

@@ -1,1 +1,57 @@
+//! `http` as a guest uses it, against backends on loopback.
 
+mod bodies;
+mod headers;
+mod redirects;
+mod refusals;
+mod sockets;
+mod tls;
+
+use wasmtime::component::Accessor;
+
+use crate::bindings::vk::host::http::{Body, FullResponse, HostWithStore, Request, Response};
+use crate::error::Error;
+use crate::testing::guest::Guest;
+use crate::{Call, CallData, Grants};
+
+/// A GET without headers, that follows no redirects.
+fn get(url: impl Into<String>) -> Request {
+    Request {
+        method: "GET".to_owned(),
+        url: url.into(),
+        headers: Vec::new(),
+        body: Body::None,
+        endpoint: String::new(),
+        tls: String::new(),
+        redirects: 0,
+        timeout: None,
+        idle_timeout: None,
+    }
+}
+
+fn with_headers(mut request: Request, headers: &[(&str, &str)]) -> Request {
+    request.headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    request
+}
+
+async fn send(accessor: &Accessor<Call, CallData>, request: Request) -> Result<Response, Error> {
+    <CallData as HostWithStore<Call>>::send(accessor, request).await.unwrap()
+}
+
+async fn fetch(accessor: &Accessor<Call, CallData>, request: Request, max: u64) -> Result<FullResponse, Error> {
+    <CallData as HostWithStore<Call>>::fetch(accessor, request, max).await.unwrap()
+}
+
+/// One request of a guest with these grants, to its end.
+async fn fetched(grants: Grants, request: Request) -> Result<FullResponse, Error> {
+    Guest::new(grants).run(async |accessor| fetch(accessor, request, 1 << 20).await).await
+}
+
+/// The error of a request that must not work.
+async fn refused(grants: Grants, request: Request) -> Error {
+    let shown = format!("{} {}", request.method, request.url);
+    match fetched(grants, request).await {
+        Ok(response) => unreachable!("{shown} was answered with {}", response.head.status),
+        Err(error) => error,
+    }
+}

@@ -92,7 +92,7 @@ mod tests {
         for (text, says) in [
             ("key", "NAME=SOURCE:MODE"),
             ("=env:A:sign", "the name"),
-            ("key=env:A", "the source"),
+            ("key=env:A", "the mode `A` is none of"),
             ("key=sign", "the mode is missing"),
             ("key=env:A:show", "`show` is none of"),
             ("key=vault:A:sign", "`vault` is none of"),

@@ -1,0 +1,145 @@
+//! A guest without code: the test calls what a component would import, in a store of its own.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use provider::{ByteStream, PodKey};
+use tempfile::TempDir;
+use tokio::runtime::Handle;
+use wasmtime::component::{Accessor, StreamReader};
+use wasmtime::{Engine, Store};
+
+use crate::bindings::vk::host::types::Source;
+use crate::config::NodeIdentity;
+use crate::egress::Rule;
+use crate::error::Error;
+use crate::events::ProviderEvent;
+use crate::mask::Mask;
+use crate::store::Embedded;
+use crate::stream;
+use crate::{Call, CallData, Capabilities, Grants, Host, Subject};
+
+/// One call of a provider, and what it told the cluster.
+pub(crate) struct Guest {
+    pub(crate) store: Store<Call>,
+    pub(crate) capabilities: Arc<Capabilities>,
+    pub(crate) events: Arc<Mutex<Vec<ProviderEvent>>>,
+    _folder: TempDir,
+}
+
+/// Rules as the command line reads them.
+pub(crate) fn grants(http: &[&str], dial: &[&str], addresses: &[&str]) -> Grants {
+    Grants {
+        http: http.iter().map(|rule| Rule::parse(rule, crate::http::SCHEMES, false).unwrap()).collect(),
+        dial: dial.iter().map(|rule| Rule::parse(rule, crate::dial::SCHEMES, true).unwrap()).collect(),
+        addresses: addresses.iter().map(|range| range.parse().unwrap()).collect(),
+        ..Grants::default()
+    }
+}
+
+/// A grant of secrets, written as on the command line.
+pub(crate) fn secrets(written: &[String]) -> Grants {
+    Grants { secrets: written.iter().map(|one| one.parse().unwrap()).collect(), ..Grants::default() }
+}
+
+/// The pod that calls are about.
+pub(crate) fn pod() -> PodKey {
+    PodKey::new("uid-1", "default", "web")
+}
+
+fn own(call: &mut Call) -> &mut Call {
+    call
+}
+
+impl Guest {
+    pub(crate) fn new(grants: Grants) -> Self {
+        Self::with_mask(grants, Mask::default())
+    }
+
+    /// A call that was given a pod's secret values.
+    pub(crate) fn with_mask(grants: Grants, mask: Mask) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let host =
+            Host { io: Handle::current(), store: Arc::new(Embedded::open(&folder.path().join("store.redb")).unwrap()) };
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let told = events.clone();
+        let node = NodeIdentity {
+            cluster: "test".to_owned(),
+            name: "node-1".to_owned(),
+            address: "192.0.2.1".to_owned(),
+            operating_system: "linux".to_owned(),
+            cluster_domain: "cluster.local".to_owned(),
+        };
+        let sink = Box::new(move |event| told.lock().unwrap().push(event));
+        let capabilities = Arc::new(Capabilities::new("mock", node, grants, &host, sink));
+        let subject = Subject { export: "pods.create", pod: Some(pod()), id: 7, version: "sha256:abc".into() };
+        let call = Call::new(capabilities.clone(), subject, mask.into());
+        Self { store: Store::new(&Engine::default(), call), capabilities, events, _folder: folder }
+    }
+
+    /// Runs calls of host functions as a guest's own would run.
+    pub(crate) async fn run<R>(&mut self, calls: impl AsyncFnOnce(&Accessor<Call, CallData>) -> R) -> R {
+        let running = self.store.run_concurrent(async |accessor| calls(&accessor.with_getter::<CallData>(own)).await);
+        tokio::time::timeout(Duration::from_secs(30), running).await.expect("the call hangs").unwrap()
+    }
+}
+
+/// Reads a stream as a guest would, to its end, and tells how it ended.
+pub(crate) async fn read(accessor: &Accessor<Call, CallData>, source: Source) -> (Vec<u8>, Result<(), Error>) {
+    let Source { content, end } = source;
+    let (mut chunks, told) = accessor.with(|mut access| {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        end.pipe(&mut access, ending::Ending(Some(tell))).unwrap();
+        (stream::receive(content, &mut access).unwrap(), told)
+    });
+    let bytes = collect(&mut chunks).await.unwrap();
+    (bytes, told.await.unwrap())
+}
+
+/// Takes a stream over as the host does when a guest hands it back.
+pub(crate) fn take(accessor: &Accessor<Call, CallData>, content: StreamReader<u8>) -> ByteStream {
+    accessor.with(|mut access| stream::take(content, &mut access).ok().expect("a stream of the host's").into_stream())
+}
+
+/// All that is still to come.
+pub(crate) async fn collect(stream: &mut ByteStream) -> Result<Vec<u8>, provider::Error> {
+    use futures::StreamExt;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        bytes.extend_from_slice(&chunk?);
+    }
+    Ok(bytes)
+}
+
+mod ending {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::sync::oneshot;
+    use wasmtime::StoreContextMut;
+    use wasmtime::component::{FutureConsumer, Source};
+
+    use crate::error::Error;
+
+    /// Takes the word of how a stream ended.
+    pub(super) struct Ending(pub(super) Option<oneshot::Sender<Result<(), Error>>>);
+
+    impl<D> FutureConsumer<D> for Ending {
+        type Item = Result<(), Error>;
+
+        fn poll_consume(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            store: StoreContextMut<'_, D>,
+            mut source: Source<'_, Self::Item>,
+            _: bool,
+        ) -> Poll<wasmtime::Result<()>> {
+            let mut told = None;
+            source.read(store, &mut told)?;
+            if let (Some(told), Some(tell)) = (told, self.0.take()) {
+                let _ = tell.send(told);
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+}
