@@ -34,8 +34,12 @@ pub async fn create(
     container: &ContainerConfig,
 ) -> Result<String> {
     let manifest = Manifest::parse(&pod.manifest)?;
+    // An ephemeral container was not there when the sandbox was made.
+    manifest.check()?;
     let names = Names { node: &engine.node, pod: &pod.key };
-    let mut wanted = Wanted::of(pod, container)?;
+    let path = manifest.path(&container.name);
+    let mut wanted = Wanted::of(pod, container, &path)?;
+    wanted.selinux = manifest.selinux(&container.name);
     wanted.name = names.container(pod.attempt, &container.name, container.attempt);
     sandbox.clone_into(&mut wanted.sandbox);
     let volume = volume_path(engine, names).await?;
@@ -62,7 +66,7 @@ pub async fn create(
         Err(refusal) if refusal.is_taken() => return present(engine, pod, &wanted).await,
         Err(refusal) => return Err(not_made(refusal, container)),
     };
-    read_back(engine, &wanted, &id).await?;
+    read_back(engine, &wanted, &id, &path).await?;
     if limits::has_storage_limit(&container.resources) {
         let message = "The limit of ephemeral-storage is not enforced by this engine".to_owned();
         warn(&pod.key, &container.name, "StorageLimitNotEnforced", message);
@@ -124,14 +128,14 @@ async fn present(engine: &Engine, pod: &SandboxConfig, wanted: &Wanted) -> Resul
 }
 
 /// Refuses a container that the engine made otherwise than it was asked, and removes it.
-async fn read_back(engine: &Engine, wanted: &Wanted, id: &str) -> Result<()> {
+async fn read_back(engine: &Engine, wanted: &Wanted, id: &str, path: &str) -> Result<()> {
     let found = engine.inspect(id).await?;
     let Some(found) = found else {
         return Err(Error::conflict(format!("the container {} went away while it was made", wanted.name)));
     };
     if let Some(field) = readback::missing(wanted, &found, engine.is_libpod()) {
         remove_container(engine, id).await?;
-        return Err(Error::invalid(format!("the engine did not take what the pod asks for: {field}")));
+        return Err(Error::invalid(format!("{path}.{field}: the engine made the container without it")));
     }
     Ok(())
 }

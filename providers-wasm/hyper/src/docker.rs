@@ -213,6 +213,7 @@ impl<'a> Container<'a> {
         if !wanted.app_armor.is_empty() {
             security_opt.push(format!("apparmor={}", wanted.app_armor));
         }
+        security_opt.extend(wanted.selinux.iter().map(|own| format!("label={own}")));
         let sandbox = format!("container:{}", wanted.sandbox);
         let pid_mode = if !wanted.target.is_empty() {
             format!("container:{}", wanted.target)

@@ -190,6 +190,8 @@ pub struct Container<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     apparmor_profile: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    selinux_opts: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
     unmask: &'a [&'static str],
     #[serde(skip_serializing_if = "Option::is_none")]
     resource_limits: Option<ResourceLimits>,
@@ -260,6 +262,7 @@ impl<'a> Container<'a> {
             read_only_filesystem: wanted.read_only_root,
             seccomp_profile_path: if wanted.seccomp_unconfined { "unconfined" } else { "" },
             apparmor_profile: &wanted.app_armor,
+            selinux_opts: &wanted.selinux,
             unmask: if wanted.unmasked_proc { &["ALL"] } else { &[] },
             resource_limits: Some(wanted.limits.into()),
             mounts,

@@ -1,6 +1,8 @@
-//! The little that is read from the pod's own manifest: what the contract's types don't carry.
+//! The little that is read from the pod's own manifest: what the contract's types don't carry, and what of that no engine
+//! does, which is refused by its path.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use vk_provider_sdk::{Error, Result};
 
 /// A pod.
@@ -17,12 +19,34 @@ struct Spec {
     containers: Vec<Container>,
     ephemeral_containers: Vec<Container>,
     resources: Option<Resources>,
+    runtime_class_name: String,
+    host_users: Option<bool>,
+    resource_claims: Vec<IgnoredAny>,
+    security_context: Security,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Resources {
     limits: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A `securityContext`, the pod's or a container's.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Security {
+    se_linux_options: Option<SeLinux>,
+    supplemental_groups_policy: String,
+}
+
+/// `seLinuxOptions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct SeLinux {
+    user: String,
+    role: String,
+    r#type: String,
+    level: String,
 }
 
 /// A container.
@@ -34,6 +58,7 @@ pub struct Container {
     /// Of an ephemeral container: whose processes it sees.
     target_container_name: String,
     volume_mounts: Vec<VolumeMount>,
+    security_context: Security,
 }
 
 /// A mount as it is written.
@@ -46,12 +71,65 @@ pub struct VolumeMount {
     sub_path: String,
     sub_path_expr: String,
     read_only: bool,
+    recursive_read_only: String,
 }
 
 impl Manifest {
     /// Reads it.
     pub fn parse(text: &str) -> Result<Self> {
         serde_json::from_str(text).map_err(|error| Error::invalid(format!("the pod's manifest can't be read: {error}")))
+    }
+
+    /// Refuses what can't be had at an engine, by its path.
+    pub fn check(&self) -> Result<()> {
+        let refuse =
+            |path: &str, what: &str| Err(Error::invalid(format!("{path}: {what} can't be had at this engine")));
+        if !self.spec.runtime_class_name.is_empty() {
+            return refuse("spec.runtimeClassName", &format!("the runtime class `{}`", self.spec.runtime_class_name));
+        }
+        if self.spec.host_users == Some(false) {
+            return refuse("spec.hostUsers", "a user namespace");
+        }
+        if !self.spec.resource_claims.is_empty() {
+            return refuse("spec.resourceClaims", "a claimed device");
+        }
+        if self.spec.security_context.supplemental_groups_policy == "Strict" {
+            return refuse("spec.securityContext.supplementalGroupsPolicy", "the policy Strict");
+        }
+        for own in self.all() {
+            if let Some(mount) = own.volume_mounts.iter().find(|mount| mount.recursive_read_only == "Enabled") {
+                let path = format!("{}.volumeMounts[{}].recursiveReadOnly", self.path(&own.name), mount.mount_path);
+                return refuse(&path, "a read-only mount below a mount");
+            }
+        }
+        Ok(())
+    }
+
+    /// The path of a container as Kubernetes writes it in events: `spec.containers{NAME}`.
+    pub fn path(&self, container: &str) -> String {
+        let is_in = |list: &[Container]| list.iter().any(|own| own.name == container);
+        let list = if is_in(&self.spec.init_containers) {
+            "initContainers"
+        } else if is_in(&self.spec.ephemeral_containers) {
+            "ephemeralContainers"
+        } else {
+            "containers"
+        };
+        format!("spec.{list}{{{container}}}")
+    }
+
+    /// What a container's processes and files are labelled with where the machine has SELinux, as engines write it: its own
+    /// options or the pod's. Elsewhere they mean nothing, as on any node.
+    pub fn selinux(&self, container: &str) -> Vec<String> {
+        let own = self.all().find(|own| own.name == container);
+        let own = own.and_then(|own| own.security_context.se_linux_options.as_ref());
+        let Some(own) = own.or(self.spec.security_context.se_linux_options.as_ref()) else { return Vec::new() };
+        let parts = [("user", &own.user), ("role", &own.role), ("type", &own.r#type), ("level", &own.level)];
+        parts
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(part, value)| format!("{part}:{value}"))
+            .collect()
     }
 
     fn all(&self) -> impl Iterator<Item = &Container> {
@@ -135,6 +213,42 @@ mod tests {
         assert!(!manifest.can_write_above("logs", "app", "/l", "web-0"), "both mean the same");
         assert!(!manifest.can_write_above("tmp", "app", "/t", "one/two"), "beside it, or only reading");
         assert!(manifest.can_write_above("mixed", "side", "/n", "n"), "nobody knows what the expression says");
+    }
+
+    #[test]
+    fn what_no_engine_does_is_refused_by_its_path() {
+        for (spec, path) in [
+            (r#"{"runtimeClassName":"gvisor"}"#, "spec.runtimeClassName"),
+            (r#"{"hostUsers":false}"#, "spec.hostUsers"),
+            (r#"{"resourceClaims":[{"name":"gpu"}]}"#, "spec.resourceClaims"),
+            (
+                r#"{"securityContext":{"supplementalGroupsPolicy":"Strict"}}"#,
+                "spec.securityContext.supplementalGroupsPolicy",
+            ),
+            (
+                r#"{"initContainers":[{"name":"a","volumeMounts":[{"name":"v","mountPath":"/m","readOnly":true,"recursiveReadOnly":"Enabled"}]}]}"#,
+                "spec.initContainers{a}.volumeMounts[/m].recursiveReadOnly",
+            ),
+        ] {
+            let error = Manifest::parse(&format!(r#"{{"spec":{spec}}}"#)).unwrap().check().unwrap_err();
+            assert!(error.is("invalid") && error.message.starts_with(&format!("{path}: ")), "{error:?}");
+        }
+        manifest().check().unwrap();
+        let usual = r#"{"spec":{"hostUsers":true,"securityContext":{"supplementalGroupsPolicy":"Merge"},
+            "containers":[{"name":"a","volumeMounts":[{"name":"v","mountPath":"/m","recursiveReadOnly":"IfPossible"}]}]}}"#;
+        Manifest::parse(usual).unwrap().check().unwrap();
+    }
+
+    #[test]
+    fn a_containers_own_labels_win() {
+        let manifest = Manifest::parse(
+            r#"{"spec":{"securityContext":{"seLinuxOptions":{"level":"s0:c1"}},"containers":[{"name":"a"},
+                {"name":"b","securityContext":{"seLinuxOptions":{"type":"spc_t","level":"s0:c2"}}}]}}"#,
+        )
+        .unwrap();
+        assert_eq!(manifest.selinux("a"), ["level:s0:c1"]);
+        assert_eq!(manifest.selinux("b"), ["type:spc_t", "level:s0:c2"]);
+        assert!(Manifest::parse("{}").unwrap().selinux("a").is_empty());
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub fn missing(wanted: &Wanted, got: &Inspected, is_libpod: bool) -> Option<Stri
         ("securityContext.privileged", wanted.privileged == host.privileged),
         ("securityContext.readOnlyRootFilesystem", wanted.read_only_root == host.readonly_rootfs),
         ("securityContext.allowPrivilegeEscalation", !wanted.no_new_privileges || security_opt("no-new-privileges")),
-        ("securityContext.capabilities", has_capabilities(wanted, got)),
+        ("securityContext.capabilities", has_capabilities(wanted, got, is_libpod)),
         ("tty", wanted.tty == config.tty),
         ("stdin", wanted.stdin == config.open_stdin),
         ("resources.requests.cpu", is_asked(limits.shares, host.cpu_shares)),
@@ -67,32 +67,33 @@ fn has_variable(got: &Inspected, (name, value): &(String, String)) -> bool {
         .any(|own| own.strip_prefix(name.as_str()).and_then(|own| own.strip_prefix('=')) == Some(value))
 }
 
-fn has_capabilities(wanted: &Wanted, got: &Inspected) -> bool {
+fn has_capabilities(wanted: &Wanted, got: &Inspected, is_libpod: bool) -> bool {
     if wanted.privileged {
         return true;
     }
-    let plain = |name: &str| name.trim_start_matches("CAP_").to_owned();
-    let all = |names: &[String]| names.iter().any(|name| name == "ALL");
-    match &got.bounding_caps {
-        Some(bounding) => {
-            let has = |name: &String| bounding.iter().any(|own| plain(own) == plain(name));
-            let dropped = |name: &String| wanted.add_capabilities.contains(name) || !has(name);
-            (all(&wanted.add_capabilities) || wanted.add_capabilities.iter().all(has))
-                && (all(&wanted.add_capabilities)
-                    || if all(&wanted.drop_capabilities) {
-                        bounding.iter().all(|own| wanted.add_capabilities.iter().any(|name| plain(name) == plain(own)))
-                    } else {
-                        wanted.drop_capabilities.iter().all(dropped)
-                    })
-        }
-        None => {
-            let took = |asked: &[String], got: &[String]| {
-                asked.iter().all(|name| got.iter().any(|own| plain(own) == plain(name)))
-            };
-            took(&wanted.add_capabilities, &got.host_config.cap_add)
-                && took(&wanted.drop_capabilities, &got.host_config.cap_drop)
-        }
+    let (add, drop) = (&wanted.add_capabilities, &wanted.drop_capabilities);
+    let is_in = |list: &[String], name: &str| list.iter().any(|own| plain(own) == plain(name));
+    if !is_libpod {
+        // Docker tells what it was asked.
+        let host = &got.host_config;
+        return add.iter().all(|name| is_in(&host.cap_add, name))
+            && drop.iter().all(|name| is_in(&host.cap_drop, name));
     }
+    // libpod tells what it came to; nothing at all where none is left.
+    let bounding = got.bounding_caps.as_deref().unwrap_or_default();
+    if is_in(add, "ALL") {
+        return !bounding.is_empty();
+    }
+    let has_dropped = if is_in(drop, "ALL") {
+        bounding.iter().all(|name| is_in(add, name))
+    } else {
+        drop.iter().all(|name| is_in(add, name) || !is_in(bounding, name))
+    };
+    has_dropped && add.iter().all(|name| is_in(bounding, name))
+}
+
+fn plain(capability: &str) -> &str {
+    capability.trim_start_matches("CAP_")
 }
 
 fn has_app_armor(wanted: &Wanted, got: &Inspected, is_libpod: bool) -> bool {
@@ -190,7 +191,7 @@ mod tests {
         assert_eq!(missing(&twice, &read(got.clone()), true), None);
         let arguments = Wanted { command: Vec::new(), arguments: vec!["true".into()], ..wanted() };
         assert_eq!(missing(&arguments, &read(got.clone()), true), None);
-        got["Args"] = json!([]);
+        (got["Args"], got["HostConfig"]["CapDrop"]) = (json!([]), json!(["ALL"]));
         assert_eq!(missing(&own, &read(got), false), None);
     }
 
@@ -223,6 +224,14 @@ mod tests {
             *got.pointer_mut(path).unwrap() = value;
             assert_eq!(missing(&wanted(), &read(got), true).as_deref(), Some(field), "{path}");
         }
+    }
+
+    #[test]
+    fn where_no_capability_is_left_libpod_tells_none() {
+        let own = Wanted { add_capabilities: Vec::new(), ..wanted() };
+        let mut got = inspected();
+        got["BoundingCaps"] = Value::Null;
+        assert_eq!(missing(&own, &read(got), true), None);
     }
 
     #[test]

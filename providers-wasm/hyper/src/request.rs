@@ -44,6 +44,8 @@ pub struct Wanted {
     pub seccomp_unconfined: bool,
     /// `unconfined`, or the profile's name; empty: the engine's.
     pub app_armor: String,
+    /// `PART:VALUE` of the SELinux labels; a machine without SELinux has none.
+    pub selinux: Vec<String>,
     /// Nothing of `/proc` is hidden.
     pub unmasked_proc: bool,
     /// What its control group gets.
@@ -69,23 +71,20 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// What a pod asks for. `mounts`, names, labels and target are still to be filled in.
-    pub fn of(pod: &SandboxConfig, container: &ContainerConfig) -> Result<Self> {
+    /// What a pod asks for. `mounts`, names, labels, target and SELinux labels are still to be filled in. `path` is the
+    /// container's in the manifest, for errors.
+    pub fn of(pod: &SandboxConfig, container: &ContainerConfig, path: &str) -> Result<Self> {
         let security = &container.security;
-        let name = &container.name;
         let mut env = Vec::with_capacity(container.env.len());
         for variable in &container.env {
-            let value = text::join(&variable.value, &format!("the variable `{}`", variable.name))?;
+            let value = text::join(&variable.value, &format!("{path}.env `{}`", variable.name))?;
             env.push((variable.name.clone(), value));
         }
         if container.image_id.is_empty() {
-            return Err(Error::internal(format!("container `{name}` has no image id")));
+            return Err(Error::internal(format!("{path}.image: there is no image id")));
         }
         if !container.devices.is_empty() {
-            return Err(Error::invalid(format!("container `{name}`: volumeDevices can't be had at this engine")));
-        }
-        if !pod.runtime_class.is_empty() {
-            return Err(Error::invalid(format!("there is no runtime class `{}` at this engine", pod.runtime_class)));
+            return Err(Error::invalid(format!("{path}.volumeDevices: a block device can't be had at this engine")));
         }
         let user = match (security.user, security.group) {
             (Some(user), Some(group)) => format!("{user}:{group}"),
@@ -98,7 +97,7 @@ impl Wanted {
             "Unconfined" => true,
             other => {
                 return Err(Error::invalid(format!(
-                    "container `{name}`: the seccomp profile `{other}` is not at this engine"
+                    "{path}.securityContext.seccompProfile: the profile `{other}` can't be had at this engine"
                 )));
             }
         };
@@ -109,8 +108,8 @@ impl Wanted {
         };
         Ok(Self {
             image: container.image_id.clone(),
-            command: text::join_all(&container.command, &format!("the command of container `{name}`"))?,
-            arguments: text::join_all(&container.arguments, &format!("an argument of container `{name}`"))?,
+            command: text::join_all(&container.command, &format!("{path}.command"))?,
+            arguments: text::join_all(&container.arguments, &format!("{path}.args"))?,
             working_folder: container.working_folder.clone(),
             env,
             user,
@@ -123,7 +122,8 @@ impl Wanted {
             seccomp_unconfined,
             app_armor,
             unmasked_proc: security.proc_mount == "Unmasked",
-            limits: Limits::of(&container.resources)?,
+            limits: Limits::of(&container.resources)
+                .map_err(|error| error.while_doing(&format!("{path}.resources")))?,
             stdin: container.stdin,
             stdin_once: container.stdin_once,
             tty: container.tty,
@@ -147,10 +147,14 @@ fn capabilities(names: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vk_provider_sdk::types::{EnvVar, Security};
+    use vk_provider_sdk::types::{EnvVar, ExtendedResource, Resources, Security};
 
     fn container() -> ContainerConfig {
         ContainerConfig { name: "app".into(), image_id: "abc".into(), ..ContainerConfig::default() }
+    }
+
+    fn of(container: ContainerConfig) -> Result<Wanted> {
+        Wanted::of(&SandboxConfig::default(), &container, "spec.containers{app}")
     }
 
     #[test]
@@ -165,7 +169,7 @@ mod tests {
             supplemental_groups: vec![7000],
             ..Security::default()
         };
-        let wanted = Wanted::of(&SandboxConfig::default(), &ContainerConfig { security, ..container() }).unwrap();
+        let wanted = of(ContainerConfig { security, ..container() }).unwrap();
         assert_eq!((wanted.user.as_str(), wanted.app_armor.as_str()), (":6000", "mine"));
         assert_eq!(
             (wanted.add_capabilities[0].as_str(), wanted.drop_capabilities[0].as_str()),
@@ -178,18 +182,34 @@ mod tests {
     #[test]
     fn what_an_engine_lacks_is_refused_by_name() {
         let seccomp = Security { seccomp: "Localhost/x.json".into(), ..Security::default() };
-        let error = Wanted::of(&SandboxConfig::default(), &ContainerConfig { security: seccomp, ..container() });
-        assert!(error.unwrap_err().message.contains("Localhost/x.json"));
-        let pod = SandboxConfig { runtime_class: "gvisor".into(), ..SandboxConfig::default() };
-        assert!(Wanted::of(&pod, &container()).unwrap_err().message.contains("gvisor"));
-        let devices = vec![("disk".to_owned(), "/dev/x".to_owned())];
-        assert!(Wanted::of(&SandboxConfig::default(), &ContainerConfig { devices, ..container() }).is_err());
+        let gpu = ExtendedResource { name: "nvidia.com/gpu".into(), request: None, limit: Some(1) };
+        for (container, field, what) in [
+            (
+                ContainerConfig { security: seccomp, ..container() },
+                "securityContext.seccompProfile",
+                "Localhost/x.json",
+            ),
+            (
+                ContainerConfig { devices: vec![("disk".to_owned(), "/dev/x".to_owned())], ..container() },
+                "volumeDevices",
+                "block device",
+            ),
+            (
+                ContainerConfig { resources: Resources { extended: vec![gpu], ..Resources::default() }, ..container() },
+                "resources",
+                "nvidia.com/gpu",
+            ),
+        ] {
+            let error = of(container).unwrap_err();
+            assert!(error.is("invalid") && error.message.contains(what), "{error:?}");
+            assert!(error.message.starts_with(&format!("spec.containers{{app}}.{field}: ")), "{error:?}");
+        }
     }
 
     #[test]
     fn an_empty_value_stays_a_variable() {
         let env = vec![EnvVar { name: "A".into(), value: Vec::new() }];
-        let wanted = Wanted::of(&SandboxConfig::default(), &ContainerConfig { env, ..container() }).unwrap();
+        let wanted = of(ContainerConfig { env, ..container() }).unwrap();
         assert_eq!(wanted.env, [("A".to_owned(), String::new())]);
     }
 }

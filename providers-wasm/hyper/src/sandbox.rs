@@ -30,6 +30,7 @@ const FAILED: &str = "FailedCreatePodSandBox";
 pub async fn run(engine: &Engine, config: &SandboxConfig) -> Result<PodState> {
     volumes::check(config)?;
     let manifest = Manifest::parse(&config.manifest)?;
+    manifest.check()?;
     let names = Names { node: &engine.node, pod: &config.key };
     let present = engine.sandbox(&config.key, &names.sandbox(config.attempt)).await?;
     let status = present.as_ref().map_or("created", |own| own.network.status.as_str());

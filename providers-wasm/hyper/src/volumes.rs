@@ -22,7 +22,7 @@
 use std::collections::BTreeSet;
 
 use vk_provider_sdk::archive::{Archive, Owner};
-use vk_provider_sdk::types::{ContainerConfig, File, Mount, SandboxConfig, Volume};
+use vk_provider_sdk::types::{ContainerConfig, File, SandboxConfig, Volume};
 use vk_provider_sdk::{Error, Result, blobs, text};
 
 use crate::manifest::Manifest;
@@ -72,7 +72,7 @@ pub fn check(sandbox: &SandboxConfig) -> Result<()> {
             matches!((volume.kind.as_str(), volume.medium.as_str()), ("files", _) | ("empty-dir", "" | "Memory"));
         if !known {
             let what = if volume.kind == "empty-dir" { &volume.medium } else { &volume.kind };
-            return Err(Error::invalid(format!("volume `{}`: there is no `{what}` at this engine", volume.name)));
+            return Err(Error::invalid(format!("spec.volumes `{}`: there is no `{what}` at this engine", volume.name)));
         }
     }
     Ok(())
@@ -230,22 +230,23 @@ pub fn plan(
         make: None,
     };
     for mount in &container.mounts {
+        let path = format!("{}.volumeMounts[{}]", manifest.path(&container.name), mount.path);
         let own = sandbox.volumes.iter().find(|own| own.name == mount.volume);
-        let own = own.ok_or_else(|| Error::invalid(format!("there is no volume `{}` in the pod", mount.volume)))?;
-        let sub_path = text::join(&mount.sub_path, &format!("the sub-path of volume `{}`", mount.volume))?;
+        let own = own.ok_or_else(|| Error::invalid(format!("{path}: there is no volume `{}`", mount.volume)))?;
+        let sub_path = text::join(&mount.sub_path, &format!("{path}.subPath"))?;
         let sub_path = sub_path.trim_matches('/');
         let mut next = if own.kind == "files" {
             let paths = own.files.iter().map(|file| file.path.as_str());
             Planned { read_only: true, ..bind(&file_path(&own.name, paths, sub_path)?, &mount.path) }
         } else if is_in_memory(own) {
             if !sub_path.is_empty() {
-                return Err(refused(mount, sub_path, "the volume is in memory"));
+                return Err(refused(&path, sub_path, "the volume is in memory"));
             }
             Planned { source: Source::Volume(memory(&own.name)), ..bind("", &mount.path) }
         } else if sub_path.is_empty() {
             bind(&format!("empty/{}", own.name), &mount.path)
         } else if manifest.can_write_above(&own.name, &container.name, &mount.path, sub_path) {
-            return Err(refused(mount, sub_path, "a container of the pod can write above it"));
+            return Err(refused(&path, sub_path, "a container of the pod can write above it"));
         } else {
             let path = format!("empty/{}/{sub_path}", own.name);
             Planned { make: Some(path.clone()), ..bind(&path, &mount.path) }
@@ -255,7 +256,7 @@ pub fn plan(
             "" | "None" => "",
             "HostToContainer" => "rslave",
             "Bidirectional" => "rshared",
-            other => return Err(Error::invalid(format!("volume `{}`: mountPropagation `{other}`", mount.volume))),
+            other => return Err(Error::invalid(format!("{path}.mountPropagation: there is no `{other}`"))),
         };
         planned.push(next);
     }
@@ -284,10 +285,9 @@ fn file_path<'a>(volume: &str, mut paths: impl Iterator<Item = &'a str>, sub_pat
     Ok(format!("{base}/..data/{sub_path}"))
 }
 
-fn refused(mount: &Mount, sub_path: &str, why: &str) -> Error {
+fn refused(path: &str, sub_path: &str, why: &str) -> Error {
     Error::invalid(format!(
-        "the sub-path `{sub_path}` of volume `{}` can't be mounted safely at this engine: {why}, and the engine would follow a link out of the volume",
-        mount.volume
+        "{path}.subPath: `{sub_path}` can't be mounted safely at this engine: {why}, and the engine would follow a link out of the volume"
     ))
 }
 
@@ -313,7 +313,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
     use std::io::Read;
-    use vk_provider_sdk::types::HostAlias;
+    use vk_provider_sdk::types::{HostAlias, Mount};
 
     fn volume(name: &str, kind: &str, medium: &str) -> Volume {
         Volume { name: name.into(), kind: kind.into(), medium: medium.into(), ..Volume::default() }
