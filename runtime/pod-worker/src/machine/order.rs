@@ -30,6 +30,7 @@ impl Machine {
         match sandbox {
             Sandbox::Ready(attempt) => self.start_all(round, attempt),
             Sandbox::Absent => self.renew(round, None),
+            Sandbox::Unfinished(attempt) => self.run_sandbox(round, attempt, None),
             Sandbox::Dead(attempt) => self.renew(round, Some(attempt)),
             Sandbox::Unsure => {}
         }
@@ -175,7 +176,7 @@ impl Machine {
         }
         let mut apps = round.containers().filter(|(_, container)| container.role == Role::App);
         match sandbox {
-            Sandbox::Unsure => false,
+            Sandbox::Unsure | Sandbox::Unfinished(_) => false,
             Sandbox::Ready(_) => apps.all(|(place, container)| self.is_done(round, place, &container)),
             Sandbox::Absent | Sandbox::Dead(_) => {
                 has_run(round.pod, round.seen)

@@ -20,6 +20,8 @@ pub(super) struct SandboxSlot {
     pub trace: Trace,
     /// One that no observation shows yet: attempt and id.
     pub made: Option<Box<(u32, Box<str>)>>,
+    /// The latest one that was made to its end here.
+    finished: Option<u32>,
     /// Why it can't be made.
     pub trouble: Option<Box<Trouble>>,
     /// What became of those before.
@@ -42,6 +44,8 @@ pub(super) enum Sandbox {
     Absent,
     /// Containers can be put into this attempt.
     Ready(u32),
+    /// The making of this attempt was interrupted: it goes on where it is asked for again.
+    Unfinished(u32),
     /// This attempt is no good any more.
     Dead(u32),
     /// A later observation will tell.
@@ -64,6 +68,9 @@ impl Machine {
             ObjectState::Ended | ObjectState::Failed | ObjectState::Lost => Sandbox::Dead(object.attempt),
             _ if object.id.is_empty() => Sandbox::Dead(object.attempt),
             ObjectState::Running => Sandbox::Ready(object.attempt),
+            ObjectState::Queued | ObjectState::Starting if self.sandbox.finished < Some(object.attempt) => {
+                Sandbox::Unfinished(object.attempt)
+            }
             _ => Sandbox::Unsure,
         }
     }
@@ -93,31 +100,36 @@ impl Machine {
         {
             return;
         }
-        if self.is_under_way(|action| matches!(action, Action::RunSandbox { .. })) {
-            return;
-        }
-        let retry = self.sandbox.trouble.as_mut().and_then(|trouble| trouble.retry.as_mut());
-        let mut at = retry.and_then(|retry| retry.rest(round.now));
+        let mut at = None;
         if let Some(deaths) = self.sandbox.deaths.as_deref_mut()
             && let (Some((renewed, in_a_row)), Some((_, died))) = (deaths.renewed, &mut deaths.last)
         {
             *died = (*died).min(round.now);
             let soon = died.duration_since(renewed).unsigned_abs() < delay::STABLE;
             let due = after(*died, if soon { delay::sandbox(in_a_row) } else { Duration::ZERO });
-            at = at.max((due > round.now).then_some(due));
-        }
-        if let Some(at) = at {
-            round.wake(at);
-            return;
+            at = (due > round.now).then_some(due);
         }
         let attempt = self.sandbox.trace.next;
-        self.issue(round, Action::RunSandbox { attempt });
+        self.run_sandbox(round, attempt, at);
+    }
+
+    /// Makes this attempt, or makes it to its end: now, or when `at` has come and the pause after a failure is over.
+    pub(super) fn run_sandbox(&mut self, round: &mut Round<'_>, attempt: u32, at: Option<Timestamp>) {
+        if self.is_under_way(|action| matches!(action, Action::RunSandbox { .. })) {
+            return;
+        }
+        let retry = self.sandbox.trouble.as_mut().and_then(|trouble| trouble.retry.as_mut());
+        match at.max(retry.and_then(|retry| retry.rest(round.now))) {
+            Some(at) => round.wake(at),
+            None => self.issue(round, Action::RunSandbox { attempt }),
+        }
     }
 
     /// A sandbox was made.
     pub(super) fn sandbox_made(&mut self, now: Timestamp, attempt: u32, id: Box<str>) {
         let sandbox = &mut self.sandbox;
         sandbox.trace.made(attempt);
+        sandbox.finished = sandbox.finished.max(Some(attempt));
         sandbox.made = Some(Box::new((attempt, id)));
         sandbox.trouble = None;
         if let Some(deaths) = sandbox.deaths.as_deref_mut() {

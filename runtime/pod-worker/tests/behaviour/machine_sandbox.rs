@@ -4,7 +4,7 @@ use pod_worker::Work;
 use pod_worker::observation::{ObjectState, Phase};
 use serde_json::json;
 
-use crate::lab::{Lab, apps, names, pod, seconds, told, waits};
+use crate::lab::{Lab, apps, names, object, pod, seconds, told, waits};
 
 #[test]
 fn a_lost_sandbox_is_replaced_and_the_containers_start_again_by_their_policy() {
@@ -188,4 +188,20 @@ fn a_container_that_runs_in_a_sandbox_that_was_replaced_is_stopped() {
     lab.take_done();
     lab.settle();
     assert_eq!(lab.take_done(), ["stop app 0 in 30s"]);
+}
+
+#[test]
+fn a_sandbox_whose_making_was_interrupted_is_made_to_its_end() {
+    let mut lab = Lab::new(apps(&["app"]));
+    lab.step();
+    lab.seen.objects = vec![object(0, ObjectState::Starting)];
+    lab.restart_host();
+    let step = lab.step();
+    assert_eq!(names(&step.actions), ["run sandbox 0"]);
+    lab.fail(&step.actions[0], "FailedCreatePodSandBox", "no such network");
+    assert!(lab.step().actions.is_empty());
+    lab.now += seconds(60);
+    lab.seen.objects.clear();
+    lab.settle();
+    assert!(lab.take_done().contains(&"start app 0".to_owned()));
 }
