@@ -16,7 +16,7 @@ use crate::refusal::{self, Refusal};
 use crate::request::Wanted;
 use crate::sandbox::{network_name, put, remove_container, warn};
 use crate::volumes::{self, Planned};
-use crate::{docker, images, libpod, readback, remembered};
+use crate::{docker, images, libpod, node, readback, remembered};
 
 /// Why a container can't be run as it is asked for: the kubelet's word.
 const START_ERROR: &str = "StartError";
@@ -40,6 +40,11 @@ pub async fn create(
     let path = manifest.path(&container.name);
     let mut wanted = Wanted::of(pod, container, &path)?;
     wanted.selinux = manifest.selinux(&container.name);
+    if !matches!(container.security.app_armor.as_str(), "" | "Unconfined") && !node::has_app_armor(engine).await? {
+        let message =
+            format!("{path}.securityContext.appArmorProfile: AppArmor is not enabled on the engine's machine");
+        return Err(Error::invalid(message));
+    }
     wanted.name = names.container(pod.attempt, &container.name, container.attempt);
     sandbox.clone_into(&mut wanted.sandbox);
     let volume = volume_path(engine, names).await?;

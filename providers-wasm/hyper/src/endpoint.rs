@@ -138,12 +138,19 @@ impl Engine {
 
     /// Sends it and returns the whole answer, whatever its status.
     pub async fn fetch(&self, request: Request) -> Result<Answer> {
-        request.fetch().await.map_err(unreachable)
+        request.fetch().await.map_err(|error| self.unreachable(error))
     }
 
     /// Sends it and returns once the head of the answer is there.
     pub async fn send(&self, request: Request) -> Result<Streaming> {
-        request.send().await.map_err(unreachable)
+        request.send().await.map_err(|error| self.unreachable(error))
+    }
+
+    /// An engine that does not answer concerns every call.
+    fn unreachable(&self, error: Error) -> Error {
+        let error = error.while_doing(&format!("the engine at {}", self.settings.endpoint));
+        let concerns_all = [code::UNAVAILABLE, code::CLOSED, code::DENIED].iter().any(|code| error.is(code));
+        if concerns_all { error.of_provider() } else { error }
     }
 
     /// Whether libpod's API is spoken.
@@ -161,12 +168,6 @@ impl Engine {
 /// An id without its scheme.
 pub fn bare_id(id: &str) -> &str {
     id.split_once("://").map_or(id, |(_, id)| id)
-}
-
-/// An engine that does not answer concerns every call.
-fn unreachable(error: Error) -> Error {
-    let concerns_all = [code::UNAVAILABLE, code::CLOSED, code::DENIED].iter().any(|code| error.is(code));
-    if concerns_all { error.of_provider() } else { error }
 }
 
 fn negotiate<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Result<Dialect> {

@@ -30,6 +30,8 @@ struct Machine {
     /// Bytes; 0: not told.
     disk: u64,
     used: u64,
+    /// AppArmor profiles can be in force.
+    app_armor: bool,
     images: Vec<(Vec<String>, u64)>,
 }
 
@@ -49,6 +51,13 @@ struct LibpodHost {
     mem_total: u64,
     kernel: String,
     distribution: Distribution,
+    security: LibpodSecurity,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct LibpodSecurity {
+    apparmor_enabled: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -76,6 +85,7 @@ struct DockerInfo {
     kernel_version: String,
     operating_system: String,
     server_version: String,
+    security_options: Option<Vec<String>>,
 }
 
 impl LibpodInfo {
@@ -90,6 +100,7 @@ impl LibpodInfo {
             version: version.to_owned(),
             disk: self.store.graph_root_allocated,
             used: self.store.graph_root_used,
+            app_armor: self.host.security.apparmor_enabled,
             images: Vec::new(),
         }
     }
@@ -110,6 +121,7 @@ impl DockerInfo {
             kernel: self.kernel_version,
             system: self.operating_system,
             version: self.server_version,
+            app_armor: self.security_options.unwrap_or_default().iter().any(|own| own == "name=apparmor"),
             ..Machine::default()
         }
     }
@@ -119,6 +131,11 @@ impl DockerInfo {
 pub async fn describe(engine: &Engine) -> Result<Description> {
     let machine = machine(engine).await?;
     Ok(description(engine, &machine))
+}
+
+/// Whether the engine's machine can hold containers to AppArmor profiles. Without, Docker leaves them out silently.
+pub async fn has_app_armor(engine: &Engine) -> Result<bool> {
+    Ok(machine(engine).await?.app_armor)
 }
 
 async fn machine(engine: &Engine) -> Result<Machine> {
@@ -205,20 +222,22 @@ mod tests {
     fn podmans_machine_is_read() {
         let info: LibpodInfo =
             serde_json::from_value(json!({"host": {"arch": "amd64", "cpus": 2, "memTotal": 25_276_502_016_u64,
-            "kernel": "6.18.44", "distribution": {"distribution": "debian", "version": "12"}},
+            "kernel": "6.18.44", "security": {"apparmorEnabled": true, "seccompEnabled": true}, "distribution": {"distribution": "debian", "version": "12"}},
             "store": {"graphRootAllocated": 1000, "graphRootUsed": 100}, "version": {"Version": "4.3.1"}}))
             .unwrap();
         let machine = info.machine("4.3.1");
         assert_eq!((machine.cpus, machine.memory, machine.system.as_str()), (2, 25_276_502_016, "debian 12"));
-        assert_eq!((machine.disk, machine.used), (1000, 100));
+        assert_eq!((machine.disk, machine.used, machine.app_armor), (1000, 100, true));
     }
 
     #[test]
     fn dockers_machine_is_read_with_kubernetes_word_for_its_architecture() {
         let info: DockerInfo = serde_json::from_value(json!({"NCPU": 4, "MemTotal": 8, "Architecture": "aarch64",
-            "KernelVersion": "6.1", "OperatingSystem": "Debian GNU/Linux 12", "ServerVersion": "20.10.24"}))
+            "KernelVersion": "6.1", "OperatingSystem": "Debian GNU/Linux 12", "ServerVersion": "20.10.24",
+            "SecurityOptions": ["name=apparmor", "name=seccomp,profile=default"]}))
         .unwrap();
         let machine = info.machine();
+        assert!(machine.app_armor);
         assert_eq!((machine.cpus, machine.architecture.as_str(), machine.version.as_str()), (4, "arm64", "20.10.24"));
     }
 

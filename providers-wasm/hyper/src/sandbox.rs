@@ -24,8 +24,6 @@ use crate::refusal::{self, Refusal};
 use crate::settings::PAUSE_IMAGE;
 use crate::{docker, images, libpod, remembered, volumes};
 
-const FAILED: &str = "FailedCreatePodSandBox";
-
 /// Makes a pod's sandbox, and starts it.
 pub async fn run(engine: &Engine, config: &SandboxConfig) -> Result<PodState> {
     volumes::check(config)?;
@@ -43,13 +41,13 @@ pub async fn run(engine: &Engine, config: &SandboxConfig) -> Result<PodState> {
                 config.attempt
             )));
         }
-        create(engine, config, &manifest, names).await.map_err(explain)?;
+        create(engine, config, &manifest, names).await?;
     }
     // What has run was filled before. One that has ended is not started again: it would have another address, and the
     // host makes a next attempt.
     if matches!(status, "created" | "configured" | "initialized") {
-        hold_files(engine, config, &manifest, names, &container).await.map_err(explain)?;
-        hold_memory(engine, config, names, &container).await.map_err(explain)?;
+        hold_files(engine, config, &manifest, names, &container).await?;
+        hold_memory(engine, config, names, &container).await?;
         announce(config);
         start(engine, &container).await?;
     }
@@ -73,10 +71,6 @@ pub async fn run(engine: &Engine, config: &SandboxConfig) -> Result<PodState> {
 /// The container that has a sandbox's network.
 pub fn network_name(engine: &Engine, names: Names<'_>, attempt: u32) -> String {
     if engine.is_libpod() { names.infra(attempt) } else { names.sandbox(attempt) }
-}
-
-fn explain(error: Error) -> Error {
-    if error.reason.is_empty() { error.with_reason(FAILED) } else { error }
 }
 
 /// Makes the sandbox.
@@ -234,7 +228,8 @@ async fn hold_memory(engine: &Engine, config: &SandboxConfig, names: Names<'_>, 
 /// Starts a sandbox or a holder. Running: success.
 async fn start(engine: &Engine, container: &str) -> Result<()> {
     let answer = engine.fetch(engine.api("POST", &format!("/containers/{container}/start"))).await?;
-    refusal::check(answer).map(|_| ()).map_err(|refusal| Error::from(refusal).with_reason(FAILED))
+    refusal::check(answer)?;
+    Ok(())
 }
 
 /// Gives the pod its `/etc/hosts`, once its address is known.
