@@ -186,8 +186,13 @@ fn not_pulled(refusal: Refusal) -> Error {
     let (code, reason) = if refusal.says(&["invalid reference format", "unknown transport", "repository name must be"])
     {
         (code::INVALID, "InvalidImageName")
-    } else if refusal.says(&["unauthorized", "authentication required", "access to the resource is denied", "denied: "])
-    {
+    } else if refusal.says(&[
+        "unauthorized",
+        "authentication required",
+        "no basic auth credentials",
+        "access to the resource is denied",
+        "denied: ",
+    ]) {
         (code::UNAUTHORIZED, "ErrImagePull")
     } else if refusal.says(&["toomanyrequests", "too many requests"]) {
         (code::THROTTLED, "ErrImagePull")

@@ -105,6 +105,7 @@ impl<'a> Pod<'a> {
     /// A sandbox. `limits`: those of the pod as a whole, if it has some.
     pub fn new(
         sandbox: &'a SandboxConfig,
+        hostname: &'a str,
         (name, infra_name): (String, String),
         labels: LabelMap,
         limits: Option<Limits>,
@@ -122,7 +123,7 @@ impl<'a> Pod<'a> {
             name,
             infra_name,
             labels,
-            hostname: &sandbox.hostname,
+            hostname,
             hostadd: aliases.flat_map(|own| own.hostnames.iter().map(|name| format!("{name}:{}", own.ip))).collect(),
             dns_server: &sandbox.dns.servers,
             dns_search: &sandbox.dns.searches,
@@ -351,7 +352,7 @@ mod tests {
 
     fn pod(sandbox: &SandboxConfig, limits: Option<Limits>) -> Value {
         let names = ("vk-web-0".to_owned(), "vk-web-infra-0".to_owned());
-        serde_json::to_value(Pod::new(sandbox, names, LabelMap::new(), limits, "")).unwrap()
+        serde_json::to_value(Pod::new(sandbox, &sandbox.hostname, names, LabelMap::new(), limits, "")).unwrap()
     }
 
     #[test]

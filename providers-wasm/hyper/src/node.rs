@@ -21,6 +21,8 @@ const PRESSURE: u64 = 10;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Machine {
+    /// libpod's alone: Docker gives it to containers that have the machine's network.
+    hostname: String,
     cpus: u64,
     memory: u64,
     architecture: String,
@@ -46,6 +48,7 @@ struct LibpodInfo {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct LibpodHost {
+    hostname: String,
     arch: String,
     cpus: u64,
     mem_total: u64,
@@ -92,6 +95,7 @@ impl LibpodInfo {
     fn machine(self, version: &str) -> Machine {
         let system = self.host.distribution;
         Machine {
+            hostname: self.host.hostname,
             cpus: self.host.cpus,
             memory: self.host.mem_total,
             architecture: self.host.arch,
@@ -131,6 +135,11 @@ impl DockerInfo {
 pub async fn describe(engine: &Engine) -> Result<Description> {
     let machine = machine(engine).await?;
     Ok(description(engine, &machine))
+}
+
+/// The name of a Podman's machine.
+pub async fn hostname(engine: &Engine) -> Result<String> {
+    Ok(machine(engine).await?.hostname)
 }
 
 /// Whether the engine's machine can hold containers to AppArmor profiles. Without, Docker leaves them out silently.
@@ -221,12 +230,13 @@ mod tests {
     #[test]
     fn podmans_machine_is_read() {
         let info: LibpodInfo =
-            serde_json::from_value(json!({"host": {"arch": "amd64", "cpus": 2, "memTotal": 25_276_502_016_u64,
+            serde_json::from_value(json!({"host": {"hostname": "vm", "arch": "amd64", "cpus": 2, "memTotal": 25_276_502_016_u64,
             "kernel": "6.18.44", "security": {"apparmorEnabled": true, "seccompEnabled": true}, "distribution": {"distribution": "debian", "version": "12"}},
             "store": {"graphRootAllocated": 1000, "graphRootUsed": 100}, "version": {"Version": "4.3.1"}}))
             .unwrap();
         let machine = info.machine("4.3.1");
         assert_eq!((machine.cpus, machine.memory, machine.system.as_str()), (2, 25_276_502_016, "debian 12"));
+        assert_eq!(machine.hostname, "vm");
         assert_eq!((machine.disk, machine.used, machine.app_armor), (1000, 100, true));
     }
 

@@ -22,7 +22,7 @@ use crate::names::{self, Kind, LabelMap, Names};
 use crate::objects::{self, Member, Sandbox};
 use crate::refusal::{self, Refusal};
 use crate::settings::PAUSE_IMAGE;
-use crate::{docker, images, libpod, remembered, volumes};
+use crate::{docker, images, libpod, node, remembered, volumes};
 
 /// Makes a pod's sandbox, and starts it.
 pub async fn run(engine: &Engine, config: &SandboxConfig) -> Result<PodState> {
@@ -83,7 +83,10 @@ async fn create(engine: &Engine, config: &SandboxConfig, manifest: &Manifest, na
     let limits = if manifest.has_pod_limits() { Some(Limits::of(&config.resources)?) } else { None };
     if engine.is_libpod() {
         let infra = names.infra(config.attempt);
-        let pod = libpod::Pod::new(config, (name, infra), labels, limits, &engine.settings.pause_image);
+        // With the machine's network goes the machine's name.
+        let machine = if config.host_network { Some(node::hostname(engine).await?) } else { None };
+        let hostname = machine.as_deref().unwrap_or(&config.hostname);
+        let pod = libpod::Pod::new(config, hostname, (name, infra), labels, limits, &engine.settings.pause_image);
         let answer = engine.fetch(engine.api("POST", "/pods/create").json(&pod)?).await?;
         return refusal::check(answer).map(|_| ()).map_err(|refusal| refused(refusal, "the sandbox"));
     }
