@@ -3,8 +3,10 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use host_capabilities::store::{Embedded, OpenError};
 
 /// The folder, made if need be, readable by this user alone.
 pub fn folder(given: Option<&Path>, node: &str) -> Result<PathBuf> {
@@ -15,6 +17,22 @@ pub fn folder(given: Option<&Path>, node: &str) -> Result<PathBuf> {
         .create(&folder)
         .with_context(|| format!("the folder {} can't be made: --state-dir names another", folder.display()))?;
     Ok(folder)
+}
+
+/// How long a process before this one may take to let go of the store: one that was killed a moment ago still has it.
+const HANDOVER: Duration = Duration::from_secs(3);
+
+/// The store in this folder.
+pub async fn store(folder: &Path) -> Result<Embedded> {
+    let deadline = Instant::now() + HANDOVER;
+    loop {
+        match Embedded::open(&folder.join("store.redb")) {
+            Err(OpenError::InUse(_)) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await
+            }
+            opened => return Ok(opened?),
+        }
+    }
 }
 
 fn default(node: &str) -> PathBuf {

@@ -17,6 +17,7 @@ use provider::{PodKey, PodRef};
 use serde_json::Value;
 
 use super::whole::Whole;
+use super::withheld::{self, Given};
 use super::{containers, whole};
 use crate::events::PodEvent;
 use crate::record::{Parsed, Record};
@@ -127,6 +128,7 @@ pub(crate) struct Core {
     pub(super) plan: Plan,
     pub(super) verdict: Option<Verdict>,
     pub(super) told: Told,
+    given: Given,
     /// When its grace period ends, once somebody asked for its deletion: counted from when we heard of it, as the kubelet
     /// does, for the API server's clock is another one.
     pub(super) delete_by: Option<Timestamp>,
@@ -145,6 +147,7 @@ impl Core {
             plan,
             verdict: None,
             told: Told::default(),
+            given: Given::new(),
             delete_by: None,
             writing: Writing::default(),
         }
@@ -244,6 +247,7 @@ impl Core {
             }
             self.seen = Some(Observation::default());
         }
+        self.withhold();
         self.judge(now, &mut todo);
         match self.plan {
             Plan::Whole(_) => whole::plan(self, now, &mut todo),
@@ -256,6 +260,23 @@ impl Core {
             self.rest();
         }
         todo
+    }
+
+    /// The provider was given what a container's Secrets hold; an empty name stands for all containers.
+    pub fn gave_secrets(&mut self, container: &str) {
+        self.given.insert(container.into());
+    }
+
+    fn withhold(&mut self) {
+        let speaks = |seen: &Observation| seen.starts.iter().any(|start| !start.message.is_empty());
+        // All containers' at once: the backend runs whole pods.
+        if self.given.contains("") || !self.seen.as_ref().is_some_and(speaks) {
+            return;
+        }
+        let Some(parsed) = self.parsed() else { return };
+        if let Some(seen) = &mut self.seen {
+            withheld::withhold(seen, &self.given, &parsed.spec, &parsed.status);
+        }
     }
 
     /// Decides about the pod as a whole.
@@ -306,6 +327,7 @@ impl Core {
         if let Some(at) = self.writing.not_before.filter(|at| *at > now) {
             return Report::Later(at);
         }
+        self.withhold();
         let Some(parsed) = self.parsed() else { return Report::Nothing };
         let status = self.base_status(&parsed);
         let empty = Observation::default();

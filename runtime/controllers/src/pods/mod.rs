@@ -20,6 +20,7 @@ mod observer;
 mod report;
 mod timer;
 mod whole;
+mod withheld;
 mod work;
 
 use std::net::IpAddr;

@@ -80,8 +80,8 @@ impl Wishes {
         match (self.watched.load(Ordering::Acquire), busy) {
             (false, false) => facts.list_interval.unwrap_or(INTERVAL),
             (false, true) => facts.busy_list_interval.unwrap_or(BUSY_INTERVAL),
-            (true, false) => WATCHED_INTERVAL,
-            (true, true) => WATCHED_BUSY_INTERVAL,
+            (true, false) => facts.list_interval.unwrap_or(WATCHED_INTERVAL),
+            (true, true) => facts.busy_list_interval.unwrap_or(WATCHED_BUSY_INTERVAL),
         }
     }
 }

@@ -202,6 +202,7 @@ impl Call<'_> {
             let resolution = self.shared.resolver.pod(record, parsed, &self.shared.facts(), attempt).await;
             self.tell(resolution.events);
             let pod = resolution.result.map_err(CallFailed::from)?;
+            self.cell.core().gave_secrets("");
             match changed {
                 Some(changed) => {
                     call!(self, "pods.update", pods.update(pod, changed)).map_err(CallFailed::from)?;
@@ -352,6 +353,7 @@ impl Call<'_> {
         let resolution = resolver.container(&record, &parsed, &facts, name, attempt, &Started { ips }).await;
         self.tell(resolution.events);
         let mut container = resolution.result.map_err(unresolved)?;
+        self.cell.core().gave_secrets(name);
         let pod = resolver.sandbox(&record, &parsed, &facts, sandbox_attempt).await.result.map_err(unresolved)?;
         let known = self.cell.images.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         container.image_id = match known {
