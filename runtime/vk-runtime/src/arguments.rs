@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use components::Limits;
 use host_capabilities::PodSecrets;
 use host_capabilities::egress::{AddressRange, Rule};
@@ -109,7 +109,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "TAINT", value_parser = taint, help_heading = "Node")]
     pub taint: Vec<Taint>,
     /// Do not taint the node
-    #[arg(long, conflicts_with = "taint", help_heading = "Node")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = ArgAction::Set, conflicts_with = "taint", help_heading = "Node")]
     pub disable_taint: bool,
     /// Label the node
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Node")]
@@ -148,6 +148,9 @@ pub struct RunArguments {
         help_heading = "Cluster"
     )]
     pub kubelet_key: Option<PathBuf>,
+    /// Let requests without credentials get as far as the authorizer, as `system:anonymous`
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = ArgAction::Set, help_heading = "Cluster")]
+    pub anonymous_auth: bool,
 
     /// What providers remember, and compiled code [default: /var/lib/vk-runtime/NODENAME, or below ~/.local/state]
     #[arg(long, value_name = "FOLDER", help_heading = "Process")]
@@ -221,6 +224,23 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    fn run(arguments: &[&str]) -> RunArguments {
+        Arguments::try_parse_from([&["vk-runtime", "--component", "x"], arguments].concat()).unwrap().run
+    }
+
+    #[test]
+    fn switches_take_a_value_as_other_kubelets_do() {
+        for (arguments, on) in [
+            (&[][..], false),
+            (&["--anonymous-auth", "--disable-taint"], true),
+            (&["--anonymous-auth=true", "--disable-taint=true"], true),
+            (&["--anonymous-auth=false", "--disable-taint=false"], false),
+        ] {
+            let own = run(arguments);
+            assert_eq!((own.anonymous_auth, own.disable_taint), (on, on), "{arguments:?}");
+        }
     }
 
     #[test]

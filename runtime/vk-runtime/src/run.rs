@@ -215,6 +215,7 @@ fn server(arguments: &RunArguments, config: &kube::Config, addresses: &[IpAddr],
     let mut server = ServerConfig::new(&arguments.nodename, SocketAddr::new(any, arguments.kubelet_port), identity);
     server.client_ca = client_ca;
     server.tokens = Some(reviews.clone());
+    server.anonymous = arguments.anonymous_auth;
     server.authorization = Authorization::Review(reviews);
     Ok(server)
 }
