@@ -7,16 +7,17 @@ use vk_provider_sdk::types::{ContainerConfig, Resources, SandboxConfig};
 use vk_provider_sdk::{Error, Result, code, time};
 
 use crate::endpoint::Engine;
-use crate::limits::{self, Limits};
+use crate::holders::put;
+use crate::limits::Limits;
 use crate::manifest::Manifest;
+use crate::mounts::{self, Planned};
 use crate::names::{self, ContainerLabels, Kind, Names};
 use crate::object::Inspected;
 use crate::objects::Member;
 use crate::refusal::{self, Refusal};
 use crate::request::Wanted;
-use crate::sandbox::{network_name, put, remove_container, warn};
-use crate::volumes::{self, Planned};
-use crate::{docker, images, libpod, node, readback, remembered};
+use crate::sandbox::{network_name, remove_container};
+use crate::{docker, images, libpod, node, readback, remembered, volumes, warnings};
 
 /// Why a container can't be run as it is asked for: the kubelet's word.
 const START_ERROR: &str = "StartError";
@@ -48,7 +49,7 @@ pub async fn create(
     wanted.name = names.container(pod.attempt, &container.name, container.attempt);
     sandbox.clone_into(&mut wanted.sandbox);
     let volume = volume_path(engine, names).await?;
-    wanted.mounts = volumes::plan(pod, container, &manifest, &volume, |volume| names.memory_volume(volume))?;
+    wanted.mounts = mounts::plan(pod, container, &manifest, &volume, |volume| names.memory_volume(volume))?;
     if container.role == "ephemeral" {
         wanted.target = target(engine, &pod.key, sandbox, manifest.target(&container.name)).await?;
     }
@@ -72,10 +73,7 @@ pub async fn create(
         Err(refusal) => return Err(not_made(refusal, container)),
     };
     read_back(engine, &wanted, &id, &path).await?;
-    if limits::has_storage_limit(&container.resources) {
-        let message = "The limit of ephemeral-storage is not enforced by this engine".to_owned();
-        warn(&pod.key, &container.name, "StorageLimitNotEnforced", message);
-    }
+    warnings::of_container(&pod.key, container);
     Ok(engine.shown_id(&id))
 }
 

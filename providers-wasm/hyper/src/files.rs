@@ -9,9 +9,9 @@ use vk_provider_sdk::types::{File, PodRef};
 use vk_provider_sdk::{Error, Result, time};
 
 use crate::endpoint::Engine;
+use crate::holders::put;
 use crate::names::Names;
 use crate::refusal;
-use crate::sandbox::put;
 use crate::volumes;
 
 /// Has a volume hold these files, all at once.

@@ -8,15 +8,20 @@ mod containers;
 mod docker;
 mod endpoint;
 mod files;
+mod holders;
+mod hosts;
 mod images;
 mod libpod;
 mod limits;
+mod list;
 mod logs;
 mod manifest;
+mod mounts;
 mod names;
 mod node;
 mod object;
 mod objects;
+mod pause;
 mod readback;
 mod refusal;
 mod remembered;
@@ -26,6 +31,7 @@ mod settings;
 mod state;
 mod stats;
 mod volumes;
+mod warnings;
 mod watch;
 
 use vk_provider_sdk::containers::Image;
@@ -109,12 +115,12 @@ impl Containers for Hyper {
     }
 
     async fn list(_cursor: Option<String>) -> Result<Snapshot> {
-        let pods = objects::list(&Engine::open().await?).await?;
+        let pods = list::list(&Engine::open().await?).await?;
         Ok(Snapshot { pods, next: None, complete: true })
     }
 
     async fn refresh(pods: Vec<PodRef>) -> Result<Vec<PodState>> {
-        objects::refresh(&Engine::open().await?, &pods).await
+        list::refresh(&Engine::open().await?, &pods).await
     }
 }
 

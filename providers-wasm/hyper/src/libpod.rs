@@ -7,10 +7,12 @@ use serde::Serialize;
 use vk_provider_sdk::types::SandboxConfig;
 use vk_provider_sdk::{Error, Result};
 
+use crate::hosts::has_hosts_file;
 use crate::limits::{Limits, PERIOD};
+use crate::mounts::{Planned, Source};
 use crate::names::LabelMap;
 use crate::request::Wanted;
-use crate::volumes::{Planned, ROOT, Source, has_hosts_file};
+use crate::volumes::ROOT;
 
 /// A pod.
 #[derive(Serialize)]

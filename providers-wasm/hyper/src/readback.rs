@@ -2,9 +2,9 @@
 //!
 //! Not compared, because engines don't tell: the seccomp filter, `/proc` masks, shared memory with the machine.
 
+use crate::mounts::{Planned, Source};
 use crate::object::{Inspected, Mount};
 use crate::request::Wanted;
-use crate::volumes::{Planned, Source};
 
 /// The pod's field that the engine did not take; none if it took all.
 pub fn missing(wanted: &Wanted, got: &Inspected, is_libpod: bool) -> Option<String> {

@@ -4,8 +4,8 @@ use vk_provider_sdk::types::{ContainerConfig, SandboxConfig};
 use vk_provider_sdk::{Error, Result, text};
 
 use crate::limits::Limits;
+use crate::mounts::Planned;
 use crate::names::LabelMap;
-use crate::volumes::Planned;
 
 /// A container to be made.
 #[derive(Clone, Debug, Default)]
