@@ -10,7 +10,8 @@ use host_capabilities::PodSecrets;
 use host_capabilities::egress::{AddressRange, Rule};
 use host_capabilities::secrets::SecretGrant;
 use host_capabilities::{dial, http};
-use provider::Taint;
+
+use crate::taints;
 
 /// A virtual kubelet: joins a Kubernetes cluster as a node and hands the pods bound to it to a provider, a WebAssembly
 /// component that can touch nothing but what it is granted.
@@ -54,10 +55,27 @@ pub enum LogFormat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogLevel {
     Error,
+    #[value(alias = "warning")]
     Warn,
     Info,
     Debug,
     Trace,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OperatingSystem {
+    Linux,
+    Windows,
+}
+
+impl OperatingSystem {
+    /// As in the label `kubernetes.io/os`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Linux => "linux",
+            Self::Windows => "windows",
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -68,6 +86,9 @@ pub struct RunArguments {
     /// Tell the provider something
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Provider")]
     pub config: Vec<(String, String)>,
+    /// Tell it what a file says, JSON or YAML: for each key what --config says, or for each node's name that
+    #[arg(long, value_name = "FILE", help_heading = "Provider")]
+    pub provider_config: Option<PathBuf>,
     /// Raise or lower a limit: memory, cpu, wall, calls, streams, sessions, host-memory, table-elements, component-size
     #[arg(long, value_name = "NAME=VALUE", value_parser = limit, help_heading = "Provider")]
     pub limit: Vec<String>,
@@ -99,15 +120,22 @@ pub struct RunArguments {
     /// Name of the Node
     #[arg(long, value_name = "NAME", env = "DEFAULT_NODE_NAME", default_value = "virtual-kubelet", value_parser = node_name, help_heading = "Node")]
     pub nodename: String,
+    /// Operating system of its pods, where the provider can have either: linux or windows
+    #[arg(long, value_name = "NAME", value_enum, ignore_case = true, default_value_t = OperatingSystem::Linux, hide_possible_values = true, help_heading = "Node")]
+    pub os: OperatingSystem,
+    /// Has no meaning: a node takes the pods of every namespace
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub namespace: Option<String>,
     /// Address of the Node, where the API server reaches the kubelet API [default: the one that reaches the API server]
     #[arg(long, value_name = "IP", env = "VKUBELET_POD_IP", help_heading = "Node")]
     pub node_ip: Vec<IpAddr>,
     /// Port of the kubelet API
     #[arg(long, value_name = "PORT", env = "KUBELET_PORT", default_value_t = 10_250, help_heading = "Node")]
     pub kubelet_port: u16,
-    /// Taint the node: KEY[=VALUE]:EFFECT [default: virtual-kubelet.io/provider=PROVIDER:NoSchedule]
-    #[arg(long, value_name = "TAINT", value_parser = taint, help_heading = "Node")]
-    pub taint: Vec<Taint>,
+    /// Taint the node: KEY[=VALUE]:EFFECT [default: virtual-kubelet.io/provider=PROVIDER:NoSchedule, or what
+    /// $VKUBELET_TAINT_KEY, $VKUBELET_TAINT_VALUE and $VKUBELET_TAINT_EFFECT say instead]
+    #[arg(long, value_name = "TAINT", value_parser = taints::parse, help_heading = "Node")]
+    pub taint: Vec<taints::Given>,
     /// Do not taint the node
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = ArgAction::Set, conflicts_with = "taint", help_heading = "Node")]
     pub disable_taint: bool,
@@ -182,18 +210,6 @@ fn dial_rule(text: &str) -> Result<Rule, String> {
     Rule::parse(text, dial::SCHEMES, true).map_err(|error| error.reason)
 }
 
-fn taint(text: &str) -> Result<Taint, String> {
-    let (pair, effect) = text.rsplit_once(':').ok_or("it is written KEY[=VALUE]:EFFECT")?;
-    if !matches!(effect, "NoSchedule" | "PreferNoSchedule" | "NoExecute") {
-        return Err(format!("the effect `{effect}` is none of NoSchedule, PreferNoSchedule, NoExecute"));
-    }
-    let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-    if key.is_empty() {
-        return Err("the key is missing".to_owned());
-    }
-    Ok(Taint { key: key.to_owned(), value: value.to_owned(), effect: effect.to_owned() })
-}
-
 /// A DNS subdomain (RFC 1123), as names of Nodes are.
 fn node_name(text: &str) -> Result<String, String> {
     let label = |label: &str| {
@@ -244,16 +260,31 @@ mod tests {
     }
 
     #[test]
-    fn taints_are_read() {
-        let own = taint("hyper.sh/container:NoSchedule").unwrap();
-        assert_eq!(
-            (own.key.as_str(), own.value.as_str(), own.effect.as_str()),
-            ("hyper.sh/container", "", "NoSchedule")
-        );
-        assert_eq!(taint("a=b:NoExecute").unwrap().value, "b");
-        assert!(taint("a").is_err());
-        assert!(taint("a:Never").unwrap_err().contains("`Never`"));
-        assert!(taint("=b:NoSchedule").is_err());
+    fn operating_systems_are_linux_and_windows() {
+        for (arguments, own) in [
+            (&[][..], OperatingSystem::Linux),
+            (&["--os", "linux"], OperatingSystem::Linux),
+            (&["--os", "windows"], OperatingSystem::Windows),
+            (&["--os", "Windows"], OperatingSystem::Windows),
+        ] {
+            assert_eq!(run(arguments).os, own, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn virtual_kubelets_environment_is_read() {
+        let command = Arguments::command();
+        for (flag, variable) in [
+            ("nodename", "DEFAULT_NODE_NAME"),
+            ("node_ip", "VKUBELET_POD_IP"),
+            ("kubelet_port", "KUBELET_PORT"),
+            ("kubelet_cert", "APISERVER_CERT_LOCATION"),
+            ("kubelet_key", "APISERVER_KEY_LOCATION"),
+            ("kubelet_client_ca", "APISERVER_CA_CERT_LOCATION"),
+        ] {
+            let own = command.get_arguments().find(|own| own.get_id() == flag).unwrap();
+            assert_eq!(own.get_env().unwrap(), variable);
+        }
     }
 
     #[test]
@@ -263,6 +294,9 @@ mod tests {
             (&["--component", "x", "--limit", "memory=1"], "--limit"),
             (&["--component", "x", "--secret", "a"], "--secret"),
             (&["--component", "x", "--nodename", "A_b"], "--nodename"),
+            (&["--component", "x", "--taint", "a:Never"], "--taint"),
+            (&["--component", "x", "--disable-taint", "--taint", "a:NoSchedule"], "--disable-taint"),
+            (&["--component", "x", "--os", "plan9"], "--os"),
             (&["--nodename", "a"], "--component"),
             (&["--component", "x", "--no-such-flag"], "--no-such-flag"),
         ] {

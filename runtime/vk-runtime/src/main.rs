@@ -8,9 +8,11 @@ mod cluster;
 mod inspect;
 mod logging;
 mod node_pods;
+mod provider_config;
 mod reviews;
 mod run;
 mod state;
+mod taints;
 
 use std::process::ExitCode;
 

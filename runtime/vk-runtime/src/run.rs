@@ -13,19 +13,16 @@ use controllers::{
 };
 use host_capabilities::config::{Config as ProviderConfig, NodeIdentity};
 use host_capabilities::events::{EventSink, ProviderEvent};
-use host_capabilities::store::Embedded;
 use host_capabilities::{Capabilities, Grants, Host};
 use kubelet_api::{Authorization, ClientCa, Config as ServerConfig, Identity, Node, Server};
-use provider::{Provider, Taint};
+use provider::Provider;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::RunArguments;
 use crate::node_pods::Pods;
 use crate::reviews::Reviews;
-use crate::{addresses, cluster, logging, state};
+use crate::{addresses, cluster, logging, provider_config, state, taints};
 
-/// The key of the taint that Virtual Kubelet puts on its nodes.
-const TAINT: &str = "virtual-kubelet.io/provider";
 /// The Kubernetes version whose kubelet this behaves as.
 const KUBERNETES: &str = "v1.36.0";
 
@@ -37,8 +34,13 @@ pub fn run(arguments: RunArguments) -> Result<()> {
 
 async fn node(arguments: RunArguments) -> Result<()> {
     let path = arguments.component.as_deref().context("--component is missing")?;
+    if arguments.namespace.is_some() {
+        tracing::warn!("--namespace has no meaning: a node takes the pods of every namespace");
+    }
     let limits = limits(&arguments.limit)?;
     let name = provider_name(path);
+    let taints = taints::of_node(&arguments, &name, |variable| std::env::var(variable).ok())?;
+    let grants = grants(&arguments)?;
     let engine = Engine::new()?;
     let compiled = compile(&engine, path, &limits, &arguments).await?;
     compiled.check()?;
@@ -52,17 +54,16 @@ async fn node(arguments: RunArguments) -> Result<()> {
     let (recorder, events) = recorder(api.clone(), &arguments.nodename);
 
     let folder = state::folder(arguments.state_dir.as_deref(), &arguments.nodename)?;
-    let host =
-        Host { io: tokio::runtime::Handle::current(), store: Arc::new(Embedded::open(&folder.join("store.redb"))?) };
+    let host = Host { io: tokio::runtime::Handle::current(), store: Arc::new(state::store(&folder).await?) };
     let identity = NodeIdentity {
         cluster: arguments.cluster_id.clone().unwrap_or_else(|| cluster::id(&config)),
         name: arguments.nodename.clone(),
         address: addresses.first().map(ToString::to_string).unwrap_or_default(),
-        operating_system: "linux".to_owned(),
+        operating_system: arguments.os.label().to_owned(),
         cluster_domain: arguments.cluster_domain.clone(),
     };
     let sink = sink(recorder.clone(), arguments.nodename.clone());
-    let capabilities = Arc::new(Capabilities::new(&name, identity, grants(&arguments), &host, sink));
+    let capabilities = Arc::new(Capabilities::new(&name, identity, grants, &host, sink));
     let provider: Arc<ComponentProvider> =
         Arc::new(ComponentProvider::load(&engine, compiled, limits, capabilities).await?);
     tracing::info!(
@@ -75,8 +76,13 @@ async fn node(arguments: RunArguments) -> Result<()> {
     let server = server(&arguments, &config, &addresses, &api)?;
     tokio::spawn(events);
     let first = provider.describe().await;
-    if let Err(error) = &first {
-        tracing::warn!(component = name, %error, "the provider can't describe the node");
+    let own = arguments.os.label();
+    match &first {
+        Err(error) => tracing::warn!(component = name, %error, "the provider can't describe the node"),
+        Ok(node) if !node.operating_system.is_empty() && node.operating_system != own => {
+            tracing::warn!(component = name, "its pods run on {}; --os says {own}", node.operating_system);
+        }
+        Ok(_) => {}
     }
     let pods = Arc::new(PodController::start(
         PodSettings {
@@ -108,7 +114,7 @@ async fn node(arguments: RunArguments) -> Result<()> {
             addresses,
             kubelet_port,
             labels: arguments.label.clone(),
-            taints: taints(&arguments, &name),
+            taints,
             version: format!("{KUBERNETES}-vk-{}", env!("CARGO_PKG_VERSION")),
         },
         provider,
@@ -153,25 +159,15 @@ fn provider_name(path: &Path) -> String {
     path.file_stem().map_or_else(|| "provider".to_owned(), |stem| stem.to_string_lossy().into_owned())
 }
 
-fn grants(arguments: &RunArguments) -> Grants {
-    Grants {
+fn grants(arguments: &RunArguments) -> Result<Grants> {
+    Ok(Grants {
         http: arguments.allow_http.clone(),
         dial: arguments.allow_dial.clone(),
         addresses: arguments.allow_address.clone(),
         secrets: arguments.secret.clone(),
         pod_secrets: arguments.pod_secrets,
-        config: ProviderConfig { values: arguments.config.iter().cloned().collect() },
-    }
-}
-
-fn taints(arguments: &RunArguments, provider: &str) -> Vec<Taint> {
-    match arguments.taint.as_slice() {
-        _ if arguments.disable_taint => Vec::new(),
-        [] => {
-            vec![Taint { key: TAINT.to_owned(), value: provider.to_owned(), effect: "NoSchedule".to_owned() }]
-        }
-        given => given.to_vec(),
-    }
+        config: ProviderConfig { values: provider_config::settings(arguments)? },
+    })
 }
 
 /// Where a provider's own Events go.

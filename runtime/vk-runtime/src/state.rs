@@ -28,7 +28,7 @@ pub async fn store(folder: &Path) -> Result<Embedded> {
     loop {
         match Embedded::open(&folder.join("store.redb")) {
             Err(OpenError::InUse(_)) if Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(20)).await
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
             opened => return Ok(opened?),
         }
