@@ -90,7 +90,11 @@ pub fn nanos(quantity: &Quantity) -> Option<i128> {
     if whole.is_empty() && fraction.is_empty() {
         return None;
     }
-    let parse = |digits: &str| if digits.is_empty() { Some(0) } else { digits.parse::<i128>().ok() };
+    let parse = |digits: &str| match digits {
+        "" => Some(0),
+        _ if digits.contains(['+', '-']) => None,
+        _ => digits.parse::<i128>().ok(),
+    };
     let (numerator, denominator) = scale(suffix)?;
     // Eighteen decimals are more than Kubernetes keeps.
     let fraction = fraction.get(..fraction.len().min(18))?;
@@ -140,7 +144,7 @@ mod tests {
         {
             assert_eq!(nanos(&Quantity(one.into())), nanos(&Quantity(other.into())), "{one} and {other}");
         }
-        for broken in ["", "x", "1Q", "1.2.3", "--1", "9999999999999999999999999999Ei"] {
+        for broken in ["", "x", "1Q", "1.2.3", "--1", "1-1", "9999999999999999999999999999Ei"] {
             assert_eq!(nanos(&Quantity(broken.into())), None, "{broken}");
         }
     }
