@@ -26,15 +26,17 @@ pub struct Waiting {
     pub message: Box<str>,
 }
 
-/// What a container left in its termination message file.
+/// What is known of a container's end beside what the backend tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TerminationMessage {
     /// The container's name.
     pub container: Box<str>,
     /// Which start of it.
     pub attempt: u32,
-    /// Its words.
+    /// What it left in its termination message file; for one that could not be started, why.
     pub message: Box<str>,
+    /// When it could not be started, if it couldn't: it ended with `StartError`, as far as Kubernetes is concerned.
+    pub not_started: Option<Timestamp>,
 }
 
 /// How far the work on a pod is.

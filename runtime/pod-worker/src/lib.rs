@@ -16,6 +16,7 @@ pub mod observation;
 mod over;
 mod pod;
 mod restart;
+mod start_error;
 pub mod status;
 
 pub use host::{Probe, TerminationMessage, Verdict, Waiting, Work};

@@ -80,8 +80,9 @@ pub enum Action {
         /// The backend's id.
         id: Box<str>,
     },
-    /// Stop a container: graceful for this long, then by force. May come again with a shorter time while the first one
-    /// is still under way.
+    /// Send a container its stop signal; with no time left, kill it. Done when that is sent: its end is observed. Comes
+    /// again with no time when the time is over, or with less if the grace period became shorter, also while the first
+    /// one is still under way.
     StopContainer {
         /// Its name.
         container: Box<str>,
@@ -89,7 +90,7 @@ pub enum Action {
         attempt: u32,
         /// The backend's id.
         id: Box<str>,
-        /// How long.
+        /// How long it has to end by itself.
         grace: Duration,
     },
     /// Remove a container that has ended.
@@ -145,7 +146,8 @@ pub enum Outcome {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failure {
     /// CamelCase, in the kubelet's words (`CreateContainerConfigError`, `FailedMount`, `RegistryUnavailable`); empty: the
-    /// kubelet's word for a failure of this action.
+    /// kubelet's word for a failure of this action. `StartError` for a start: its command can't be run, which counts as a
+    /// run that ended with 128.
     pub reason: Box<str>,
     /// One sentence for a person. Never a secret.
     pub message: Box<str>,
@@ -187,7 +189,7 @@ pub struct Step {
     pub work: Work,
     /// Why containers don't run.
     pub waiting: Vec<Waiting>,
-    /// Termination messages that were read.
+    /// What is known of ends: termination messages that were read, starts that could not be.
     pub messages: Vec<TerminationMessage>,
     /// To be told.
     pub events: Vec<Event>,

@@ -7,8 +7,13 @@ use super::action::{Action, Failure, Image, Outcome};
 use super::round::Round;
 use super::slot::{ImageState, Kind, Made, Trouble};
 use crate::delay::in_words;
+use crate::host::TerminationMessage;
 use crate::image::{PullPolicy, check_user, spec_hash};
 use crate::pod::{ContainerView, remaining};
+use crate::start_error::START_ERROR;
+
+/// The image went after it was looked for. No word of the kubelet's: it is looked for again, and shown as any failure.
+const IMAGE_NOT_FOUND: &str = "ImageNotFound";
 
 /// A result that came since the last step.
 #[derive(Debug)]
@@ -126,8 +131,13 @@ impl Machine {
             (Action::PullImage { .. }, result) => {
                 let failure = result.as_ref().err().cloned();
                 let failure = failure.unwrap_or_else(|| Failure::new("the image is not there after its pull"));
-                let message = format!("Failed to pull image \"{}\": {}", container.image, failure.message);
-                round.tell_of(container, true, "Failed", message);
+                let (said, failure) = pull_failure(container.image, failure);
+                round.tell_of(
+                    container,
+                    true,
+                    "Failed",
+                    format!("Failed to pull image \"{}\": {said}", container.image),
+                );
                 self.failed(round, place, container, (Kind::Pull, "ErrImagePull"), &failure, finished.at);
             }
             (Action::CreateContainer { attempt, spec_hash, .. }, Ok(Outcome::Id(id))) => {
@@ -144,7 +154,10 @@ impl Machine {
             }
             (Action::CreateContainer { .. }, result) => {
                 let failure = result.as_ref().err().cloned();
-                let failure = failure.unwrap_or_else(|| Failure::new("the container has no id"));
+                let mut failure = failure.unwrap_or_else(|| Failure::new("the container has no id"));
+                if *failure.reason == *IMAGE_NOT_FOUND {
+                    failure.reason = "".into();
+                }
                 self.slot(place).trace.fresh = finished.revision;
                 self.failed(round, place, container, (Kind::Container, "CreateContainerError"), &failure, finished.at);
             }
@@ -155,10 +168,22 @@ impl Machine {
                 slot.trace.fresh = finished.revision;
                 slot.made = Some(Box::new(Made { attempt: *attempt, id: id.clone(), spec_hash, running: true }));
                 slot.started = Some((*attempt, false));
+                slot.alive = Some(finished.at);
                 slot.trouble = None;
                 slot.image = ImageState::Unknown;
                 slot.replaces = false;
                 round.tell_of(container, false, "Started", "Container started".into());
+            }
+            (Action::StartContainer { attempt, .. }, Err(failure)) if *failure.reason == *START_ERROR => {
+                let slot = self.slot(place);
+                slot.trace.fresh = finished.revision;
+                slot.not_started(TerminationMessage {
+                    container: container.name.into(),
+                    attempt: *attempt,
+                    message: failure.message.clone(),
+                    not_started: Some(finished.at),
+                });
+                round.tell_of(container, true, "Failed", format!("Error: {}", failure.message));
             }
             (Action::StartContainer { attempt, .. }, Err(failure)) => {
                 let slot = self.slot(place);
@@ -210,4 +235,16 @@ impl Machine {
         slot.image = ImageState::Unknown;
         slot.trouble = Some(Box::new(trouble));
     }
+}
+
+/// What the registry said, and the failure as the kubelet words it.
+fn pull_failure(image: &str, failure: Failure) -> (String, Failure) {
+    let because = match &*failure.reason {
+        "RegistryUnavailable" => "the registry is unavailable",
+        "SignatureValidationFailed" => "the signature validation failed",
+        _ => return (failure.message.to_string(), failure),
+    };
+    let said = format!("{}: {}", failure.reason, failure.message);
+    let message = format!("image pull failed for {image} because {because}: {}", failure.message);
+    (said, Failure { message: message.into(), ..failure })
 }

@@ -10,6 +10,7 @@ use super::action::Failure;
 use super::round::Round;
 use super::trace::Trace;
 use crate::delay::{self, Wait};
+use crate::host::TerminationMessage;
 use crate::image::spec_hash;
 use crate::observation::{Phase, Start};
 use crate::pod::ContainerView;
@@ -35,10 +36,14 @@ pub(super) struct Slot {
     pub trouble: Option<Box<Trouble>>,
     /// When an attempt was first seen in the phase that it is in.
     pub noticed: Option<Box<Noticed>>,
+    /// When one was last known not to have ended.
+    pub alive: Option<Timestamp>,
     /// The attempt whose termination message was asked for.
     pub read: Option<u32>,
     /// What it said, as long as the pod's status does not.
     pub message: Option<Box<(u32, Box<str>)>>,
+    /// The last two attempts whose command could not be run, since one did run.
+    pub not_started: Vec<TerminationMessage>,
 }
 
 /// When an attempt was first seen in a phase.
@@ -117,10 +122,25 @@ impl Slot {
         if !self.noticed.as_deref().is_some_and(is_noticed) {
             self.noticed = ended.map(|start| Box::new(Noticed { attempt: start.attempt, phase: start.phase, at: now }));
         }
+        if latest.is_some_and(|start| matches!(start.phase, Phase::Created | Phase::Running)) {
+            self.alive = Some(now);
+        }
         if latest.is_some_and(|start| start.phase == Phase::Running) {
             self.trouble = None;
             self.image = ImageState::Unknown;
+            self.not_started = Vec::new();
         }
+    }
+
+    /// An attempt could not be started.
+    pub(super) fn not_started(&mut self, told: TerminationMessage) {
+        let from = self.not_started.len().saturating_sub(1);
+        self.not_started.drain(..from);
+        self.not_started.push(told);
+        self.made = None;
+        self.trouble = None;
+        self.image = ImageState::Unknown;
+        self.replaces = false;
     }
 
     /// Since when the attempt has been as it is; a time that is still to come is a clock that was set back.
@@ -129,6 +149,14 @@ impl Slot {
             noticed.at = noticed.at.min(now);
             noticed.at
         })
+    }
+
+    /// When the attempt ended, by our clock: the backend's may be another one, so it only decides between when it was last
+    /// known to live and when its end was seen.
+    pub(super) fn ended_at(&mut self, ended: &Start, now: Timestamp) -> Timestamp {
+        let seen = self.since(now);
+        let told = ended.finished_at.unwrap_or(seen);
+        self.alive.map_or(told, |alive| told.max(alive)).min(seen)
     }
 
     /// How the container stands.

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::ContainerStatus;
+
 use super::Machine;
 use super::action::Action;
 use super::collect::remove;
@@ -10,10 +12,12 @@ use super::round::Round;
 use super::sandbox::Sandbox;
 use super::slot::{ImageState, Present, Trouble, latest};
 use crate::delay;
+use crate::host::TerminationMessage;
 use crate::image::{PullPolicy, spec_hash, with_default_tag};
 use crate::observation::{Phase, Start, UNKNOWN_EXIT_CODE};
 use crate::pod::{ContainerView, Role, after};
 use crate::restart::should_restart;
+use crate::start_error::{EXIT_CODE, START_ERROR};
 
 impl Machine {
     /// Takes the next step towards a container that runs.
@@ -87,10 +91,9 @@ impl Machine {
         if !should_restart(&round.pod, container, ended.code()) {
             return false;
         }
-        let delay = self.restart_delay(round, ended);
+        let delay = self.restart_delay(round, container, ended);
         let newly = self.slot(place).noticed.as_ref().is_none_or(|noticed| noticed.at == round.now);
-        let seen = self.slot(place).since(round.now);
-        let until = after(ended.finished_at.map_or(seen, |finished| finished.min(seen)), delay);
+        let until = after(self.slot(place).ended_at(ended, round.now), delay);
         let waits = until > round.now;
         if newly && waits {
             let message =
@@ -105,8 +108,12 @@ impl Machine {
         true
     }
 
-    /// How long a container stays down. One that went down with its sandbox is not to blame.
-    fn restart_delay(&self, round: &Round<'_>, ended: &Start) -> Duration {
+    /// How long a container stays down. One that went down with its sandbox is not to blame, nor is one of another
+    /// definition.
+    fn restart_delay(&self, round: &Round<'_>, container: &ContainerView<'_>, ended: &Start) -> Duration {
+        if ended.spec_hash.is_some_and(|of| of != spec_hash(container.name, container.image)) {
+            return Duration::ZERO;
+        }
         match self.sandbox_now(round) {
             Sandbox::Ready(attempt) if attempt == ended.object => {
                 delay::restart(ended, round.seen.end_before(&ended.name, ended.attempt))
@@ -125,11 +132,62 @@ impl Machine {
         let fails = container.role != Role::Init || ended.failed();
         let again = fails && should_restart(&round.pod, container, ended.code());
         let replaced = self.slots.get(place).is_some_and(|slot| slot.replaces);
-        let delay = self.restart_delay(round, ended);
+        let delay = self.restart_delay(round, container, ended);
         (again && !replaced && !delay.is_zero()).then(|| {
             let (delay, pod) = (delay::in_words(delay), round.pod.full_name());
             format!("back-off {delay} restarting failed container={} pod={pod}", container.name)
         })
+    }
+
+    /// Why a container is down whose command could not be run: told until its next try runs, but where that one is held
+    /// back (`waits`) only for a while.
+    pub(super) fn start_error(
+        &self,
+        round: &mut Round<'_>,
+        place: usize,
+        container: &ContainerView<'_>,
+        waits: bool,
+    ) -> Option<Box<str>> {
+        let told = self.slots.get(place)?.not_started.last()?;
+        let latest = latest(round, container.name)?;
+        let is_latest = latest.attempt == told.attempt || latest.phase == Phase::Created;
+        if !is_latest || !should_restart(&round.pod, container, EXIT_CODE) {
+            return None;
+        }
+        if waits {
+            let at = told.not_started?;
+            let until = after(at, START_ERROR_SHOWN);
+            if at > round.now || until <= round.now {
+                return None;
+            }
+            round.wake(until);
+        }
+        Some(told.message.clone())
+    }
+
+    /// Takes over what the pod's status tells of starts that could not be. Returns whether the container's last one is.
+    pub(super) fn adopt_not_started(
+        &mut self,
+        round: &Round<'_>,
+        place: usize,
+        container: &ContainerView<'_>,
+        status: &ContainerStatus,
+    ) -> bool {
+        let states = [status.last_state.as_ref(), status.state.as_ref()];
+        let ends = states.into_iter().flatten().filter_map(|state| state.terminated.as_ref());
+        let mut last = None;
+        for end in ends.filter(|end| end.reason.as_deref() == Some(START_ERROR)) {
+            let mut starts = round.seen.starts_of(container.name);
+            let Some(start) = starts.find(|start| end.container_id.as_deref() == Some(&*start.id)) else { continue };
+            self.slot(place).not_started(TerminationMessage {
+                container: container.name.into(),
+                attempt: start.attempt,
+                message: end.message.as_deref().unwrap_or_default().into(),
+                not_started: Some(end.finished_at.as_ref().map_or(round.now, |finished| finished.0)),
+            });
+            last = Some(start.attempt);
+        }
+        last.is_some() && latest(round, container.name).map(|start| start.attempt) == last
     }
 
     /// Deals with a container of which the backend does not say whether it runs: waits a while, then stops it, so that
@@ -199,6 +257,8 @@ impl Machine {
     }
 }
 
+/// How long `RunContainerError` is shown before it becomes `CrashLoopBackOff`.
+const START_ERROR_SHOWN: Duration = Duration::from_secs(5);
 /// How long a container may be in an unknown state before it is stopped.
 const UNKNOWN_FOR: Duration = Duration::from_secs(60);
 

@@ -23,6 +23,7 @@ use crate::host::{TerminationMessage, Verdict, Waiting, Work, whole_seconds};
 use crate::observation::{Object, ObjectState, Observation};
 use crate::over::{has_run, is_over};
 use crate::pod::{PodView, is_terminal};
+use crate::start_error::with_ends;
 
 pub use patch::patch;
 pub use quantity::nanos;
@@ -39,7 +40,7 @@ pub struct Input<'a> {
     pub work: Option<Work>,
     /// Why containers don't run, as the host knows it.
     pub waiting: &'a [Waiting],
-    /// Termination messages that the host has read.
+    /// What the host knows of ends.
     pub messages: &'a [TerminationMessage],
     /// A decision about the pod as a whole.
     pub verdict: Option<&'a Verdict>,
@@ -87,6 +88,8 @@ pub fn compute(input: &Input<'_>) -> PodStatus {
     if let Some(verdict) = input.verdict.filter(|verdict| verdict.rejected) {
         return rejected(input, verdict);
     }
+    let observation = with_ends(input.observation, input.messages);
+    let input = &Input { observation: &observation, ..*input };
     let over = input.is_over();
     let mut containers = containers::statuses(input, over);
     if over {

@@ -94,9 +94,26 @@ fn what_the_registry_says_is_shown_in_its_own_word() {
     let mut lab = ready(json!({ "name": "app", "imagePullPolicy": "Always" }));
     let step = lab.step();
     lab.fail(&step.actions[0], "RegistryUnavailable", "no route to host");
-    assert_eq!(waits(&lab.step()), [("app", "RegistryUnavailable", "no route to host")]);
-    let message = "Back-off pulling image \"registry.example.com/app:v1\": RegistryUnavailable: no route to host";
-    assert_eq!(waits(&lab.step_after(5)), [("app", "ImagePullBackOff", message)]);
+    let step = lab.step();
+    let message =
+        "image pull failed for registry.example.com/app:v1 because the registry is unavailable: no route to host";
+    assert_eq!(waits(&step), [("app", "RegistryUnavailable", message)]);
+    assert_eq!(
+        told(&step.events),
+        [
+            ("Failed", "Failed to pull image \"registry.example.com/app:v1\": RegistryUnavailable: no route to host"),
+            ("Failed", "Error: RegistryUnavailable"),
+        ]
+    );
+    let message = format!("Back-off pulling image \"registry.example.com/app:v1\": RegistryUnavailable: {message}");
+    assert_eq!(waits(&lab.step_after(5)), [("app", "ImagePullBackOff", &*message)]);
+
+    let mut lab = ready(json!({ "name": "app", "imagePullPolicy": "Always" }));
+    let step = lab.step();
+    lab.fail(&step.actions[0], "SignatureValidationFailed", "no key fits");
+    let message =
+        "image pull failed for registry.example.com/app:v1 because the signature validation failed: no key fits";
+    assert_eq!(waits(&lab.step()), [("app", "SignatureValidationFailed", message)]);
 }
 
 #[test]
@@ -146,6 +163,7 @@ fn every_failure_is_shown_in_the_kubelets_word_unless_it_has_one_of_its_own() {
         ("check app", "", "ImageInspectError", "Error: ImageInspectError"),
         ("create app 0", "", "CreateContainerError", "Error: no"),
         ("create app 0", "CreateContainerConfigError", "CreateContainerConfigError", "Error: no"),
+        ("create app 0", "ImageNotFound", "CreateContainerError", "Error: no"),
         ("start app 0", "", "RunContainerError", "Error: no"),
     ] {
         let mut lab = ready(json!({ "name": "app" }));

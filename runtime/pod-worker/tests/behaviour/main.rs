@@ -15,6 +15,7 @@ mod machine_recovery;
 mod machine_removal;
 mod machine_restart;
 mod machine_sandbox;
+mod machine_start_error;
 mod machine_stop;
 mod status_conditions;
 mod status_containers;

@@ -212,7 +212,12 @@ fn a_state_that_is_not_told_stays_as_it_was() {
 #[test]
 fn messages_come_from_the_backend_the_file_or_what_is_recorded() {
     let pod = apps(&["app"]);
-    let read = |attempt| TerminationMessage { container: "app".into(), attempt, message: "from the file".into() };
+    let read = |attempt| TerminationMessage {
+        container: "app".into(),
+        attempt,
+        message: "from the file".into(),
+        not_started: None,
+    };
     let of = |pod: &Pod, start: Start, messages: &[TerminationMessage]| {
         let seen = in_sandbox(vec![start]);
         only(&status::compute(&status::Input { messages, ..input(pod, &seen, Some(Work::Running)) }))
