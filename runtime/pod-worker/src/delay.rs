@@ -36,6 +36,11 @@ impl Wait {
     /// One that is over.
     pub(crate) const OVER: Self = Self { until: Timestamp::MIN, length: Duration::ZERO };
 
+    /// It was meant to be one at all.
+    pub(crate) const fn is_any(self) -> bool {
+        !self.length.is_zero()
+    }
+
     /// When it ends, or has ended.
     pub(crate) fn end(&mut self, now: Timestamp) -> Timestamp {
         self.until = self.until.min(after(now, self.length));

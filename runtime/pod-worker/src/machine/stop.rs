@@ -1,7 +1,9 @@
 //! How a pod comes to its end: containers are stopped, sidecars after the others and in reverse order, then the sandbox;
 //! and, when nobody needs it any more, all of it is removed.
 //!
-//! What will not stop is tried again for ever.
+//! A container gets two calls: its stop signal, and when its grace period is over and it still runs, its kill. One more
+//! comes in between only if the grace period became shorter. What fails, or outlives its kill, is tried again for ever,
+//! with back-off.
 
 use std::time::Duration;
 
@@ -14,9 +16,9 @@ use super::round::Round;
 use crate::delay::{self, Wait};
 use crate::host::Work;
 use crate::observation::{ObjectState, Observation, Phase, Start};
-use crate::pod::{Role, remaining};
+use crate::pod::{Role, after, remaining};
 
-/// What a sidecar is left with at least to end by itself, if the others take up all the time.
+/// What a sidecar has at least to end by itself, beyond the grace period if the others take up all of it.
 const MINIMUM_GRACE: Duration = Duration::from_secs(2);
 /// A grace period that is shorter by less is not worth another call.
 const SHORTER_BY: Duration = Duration::from_secs(1);
@@ -29,35 +31,38 @@ pub(super) struct Ending {
     attempt: u32,
     /// When its grace period ends.
     until: Timestamp,
-    /// Calls that did not stop it.
+    /// No time was left when the last call was made.
+    kills: bool,
+    /// Calls in a row that failed, or left it no time and did not end it.
     failures: u32,
-    /// When to try again; none as long as a call is under way.
-    retry: Option<Wait>,
-    /// The last call's revision, and whether it went well. Observations of a lower revision don't know of it.
+    /// When to call again, should it still be there; none as long as the call that counts is under way.
+    next: Option<Wait>,
+    /// The last call's revision, and whether it left no time and went well. Observations of a lower revision don't know
+    /// of it.
     answered: Option<(u32, bool)>,
 }
 
 impl Ending {
     fn new(container: Option<&str>, attempt: u32, until: Timestamp) -> Self {
-        Self { container: container.map(Into::into), attempt, until, failures: 0, retry: None, answered: None }
+        let kills = container.is_none();
+        Self { container: container.map(Into::into), attempt, until, kills, failures: 0, next: None, answered: None }
     }
 
     fn is(&self, container: Option<&str>, attempt: u32) -> bool {
         self.container.as_deref() == container && self.attempt == attempt
     }
 
-    /// It is still there to be stopped, or the observation is too old to say.
+    /// It is still there, or the observation is too old to say. A container that has ended counts as long as it is kept:
+    /// an observation from before its end does not make it one that nobody has stopped.
     fn still_counts(&self, seen: &Observation) -> bool {
-        if self.retry.is_none() || self.answered.is_some_and(|(revision, _)| seen.revision < revision) {
+        if self.next.is_none() || self.answered.is_some_and(|(revision, _)| seen.revision < revision) {
             return true;
         }
         match &self.container {
             None => {
                 seen.objects.iter().any(|object| object.attempt == self.attempt && object.state != ObjectState::Ended)
             }
-            Some(name) => seen
-                .starts_of(name)
-                .any(|start| start.attempt == self.attempt && matches!(start.phase, Phase::Running | Phase::Unknown)),
+            Some(name) => seen.starts_of(name).any(|start| start.attempt == self.attempt),
         }
     }
 }
@@ -101,24 +106,27 @@ impl Machine {
         };
         if until < ending.until && remaining(until, ending.until) >= SHORTER_BY {
             ending.until = until;
-            ending.retry = None;
             self.issue_stop(round, start, until);
             return false;
         }
-        if let Some((revision, ok)) = ending.answered {
+        if let Some((revision, killed)) = ending.answered {
             if round.seen.revision < revision {
                 round.step.refresh = true;
                 return false;
             }
-            if ok && start.phase == Phase::Unknown {
+            if killed && start.phase == Phase::Unknown {
                 return true;
             }
         }
-        match ending.retry.as_mut().map(|retry| retry.rest(round.now)) {
-            None => {}
-            Some(Some(at)) => round.wake(at),
-            Some(None) => {
-                ending.retry = None;
+        let rest = match &mut ending.next {
+            Some(next) => next.rest(round.now),
+            // The call that gives it time is still under way: that does not hold up the next one.
+            None if !ending.kills => Some(ending.until).filter(|until| *until > round.now),
+            None => return false,
+        };
+        match rest {
+            Some(at) => round.wake(at),
+            None => {
                 let until = ending.until;
                 self.issue_stop(round, start, until);
             }
@@ -127,11 +135,16 @@ impl Machine {
     }
 
     fn issue_stop(&mut self, round: &mut Round<'_>, start: &Start, until: Timestamp) {
+        let grace = remaining(round.now, until);
+        if let Some(ending) = self.endings.iter_mut().find(|ending| ending.is(Some(&start.name), start.attempt)) {
+            ending.kills = grace.is_zero();
+            ending.next = None;
+        }
         let action = Action::StopContainer {
             container: (&*start.name).into(),
             attempt: start.attempt,
             id: start.id.clone(),
-            grace: remaining(round.now, until),
+            grace,
         };
         self.issue(round, action);
     }
@@ -154,11 +167,11 @@ impl Machine {
                 return true;
             }
         }
-        match ending.retry.as_mut().map(|retry| retry.rest(round.now)) {
+        match ending.next.as_mut().map(|next| next.rest(round.now)) {
             None => {}
             Some(Some(at)) => round.wake(at),
             Some(None) => {
-                ending.retry = None;
+                ending.next = None;
                 self.issue(round, action);
             }
         }
@@ -189,11 +202,25 @@ impl Machine {
                 format!("error killing pod: failed to \"{what}\" for \"{name}\" with {error}: \"{}\"", failure.message);
             round.tell(true, "FailedKillPod", message);
         }
-        ending.failures = ending.failures.saturating_add(1);
-        ending.answered = Some((finished.revision, finished.result.is_ok()));
-        // One with a shorter grace period may still be under way.
+        let gave_time = matches!(&finished.action, Action::StopContainer { grace, .. } if !grace.is_zero());
+        ending.answered = Some((finished.revision, finished.result.is_ok() && !gave_time));
+        let left = remaining(finished.at, ending.until);
+        let pause = match &finished.result {
+            Ok(_) if gave_time => {
+                ending.failures = 0;
+                left
+            }
+            result => {
+                ending.failures = ending.failures.saturating_add(1);
+                let pause = delay::stop(ending.failures);
+                // Its kill does not wait for the call before it to go well.
+                let pause = if gave_time { pause.min(left) } else { pause };
+                pause.max(result.as_ref().err().and_then(|failure| failure.retry_after).unwrap_or_default())
+            }
+        };
+        // One with less time may still be under way.
         if !still {
-            ending.retry = Some(Wait::new(finished.at, delay::stop(ending.failures)));
+            ending.next = Some(Wait::new(finished.at, pause));
         }
     }
 
@@ -243,16 +270,18 @@ impl Machine {
             seen.chain(&unseen).map(|start| (sidecar(round, &start.name), start)).collect();
         let last_sidecar = running.iter().filter_map(|(place, _)| *place).max();
         let others_run = running.iter().any(|(place, _)| place.is_none());
-        let turn = until.saturating_sub(MINIMUM_GRACE).unwrap_or(until);
+        // Without a grace period nobody waits for anybody.
+        let is_graceful = self.until.is_some_and(Wait::is_any);
 
         let mut all = true;
         for (place, start) in running {
             let told = self.endings.iter().any(|ending| ending.is(Some(&start.name), start.attempt));
             let its_turn = place.is_none() || (!others_run && place == last_sidecar);
-            if told || its_turn || turn <= round.now {
-                all &= self.stop(round, start, until, None);
+            if told || its_turn || until <= round.now {
+                let least = Some(after(round.now, MINIMUM_GRACE)).filter(|_| place.is_some() && is_graceful);
+                all &= self.stop(round, start, least.map_or(until, |least| least.max(until)), None);
             } else {
-                round.wake(turn);
+                round.wake(until);
                 all = false;
             }
         }

@@ -141,12 +141,30 @@ fn a_clock_that_is_off_stops_no_restart() {
     }
     assert_eq!(lab.step().wake_at, Some(lab.now + seconds(10)));
     // The host's is set back by a day.
-    lab.now = lab.now - seconds(86_400);
+    lab.now -= seconds(86_400);
     assert_eq!(lab.step().wake_at, Some(lab.now + seconds(10)));
     lab.now += seconds(10);
     lab.take_done();
     lab.settle();
     assert!(lab.take_done().contains(&"start app 2".to_owned()));
+}
+
+#[test]
+fn a_backends_clock_that_is_behind_ends_no_back_off() {
+    let mut lab = Lab::running(apps(&["app"]));
+    lab.exit("app", 0, 1);
+    lab.settle();
+    lab.now += seconds(4);
+    lab.step();
+    lab.now += seconds(3);
+    lab.exit("app", 1, 1);
+    for attempt in [0, 1] {
+        let start = lab.find("app", attempt);
+        start.started_at = start.started_at.map(|at| at - seconds(3_600));
+        start.finished_at = start.finished_at.map(|at| at - seconds(3_600));
+    }
+    // It ended after it was last seen to run.
+    assert_eq!(lab.step().wake_at, Some(lab.now + seconds(7)));
 }
 
 #[test]
@@ -199,7 +217,11 @@ fn a_container_in_an_unknown_state_is_stopped_after_a_minute_and_restarted() {
     let step = lab.step_after(1);
     assert_eq!(names(&step.actions), ["stop app 0 in 30s"]);
     assert_eq!(told(&step.events), [("Killing", "Container is in \"Unknown\" state, try killing it before restart")]);
-    // It still says nothing, but it was stopped.
+    lab.machine.finished(lab.now, &step.actions[0], Ok(pod_worker::machine::Outcome::Done));
+    assert!(lab.step().actions.is_empty());
+    let step = lab.step_after(30);
+    assert_eq!(names(&step.actions), ["stop app 0 in 0s"]);
+    // It still says nothing, but it was killed.
     lab.machine.finished(lab.now, &step.actions[0], Ok(pod_worker::machine::Outcome::Done));
     lab.settle();
     assert_eq!(lab.take_done(), ["check app", "create app 1", "start app 1"]);

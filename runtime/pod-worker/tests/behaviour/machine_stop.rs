@@ -2,7 +2,7 @@
 
 use pod_worker::Work;
 use pod_worker::machine::{Goal, Outcome};
-use pod_worker::observation::{ObjectState, Phase};
+use pod_worker::observation::ObjectState;
 use serde_json::json;
 
 use crate::lab::{Lab, apps, names, object, pod, running, seconds, told};
@@ -100,44 +100,6 @@ fn all_sandboxes_and_stray_containers_go() {
 }
 
 #[test]
-fn a_grace_period_that_is_shortened_is_honoured_while_the_first_stop_is_under_way() {
-    let mut lab = Lab::running(apps(&["app"]));
-    lab.delete(30);
-    let first = lab.step();
-    lab.now += seconds(3);
-    assert!(lab.step().actions.is_empty());
-    lab.delete(5);
-    let second = lab.step();
-    assert_eq!(names(&second.actions), ["stop app 0 in 5s"]);
-    lab.delete(0);
-    let third = lab.step();
-    assert_eq!(names(&third.actions), ["stop app 0 in 0s"]);
-    lab.carry_out(&third.actions[0]);
-    lab.machine.finished(lab.now, &second.actions[0], Ok(Outcome::Done));
-    lab.machine.finished(lab.now, &first.actions[0], Ok(Outcome::Done));
-    assert_eq!(lab.settle().work, Work::Terminated);
-}
-
-#[test]
-fn a_grace_period_is_never_lengthened() {
-    let mut lab = Lab::running(apps(&["app"]));
-    lab.delete(5);
-    let step = lab.step();
-    lab.delete(60);
-    assert!(lab.step().actions.is_empty());
-    lab.fail(&step.actions[0], "", "busy");
-    lab.now += seconds(6);
-    assert_eq!(names(&lab.step().actions), ["stop app 0 in 0s"]);
-}
-
-#[test]
-fn no_grace_kills() {
-    let mut lab = Lab::running(apps(&["app"]));
-    lab.delete(0);
-    assert_eq!(names(&lab.step().actions), ["stop app 0 in 0s"]);
-}
-
-#[test]
 fn sidecars_are_stopped_after_the_others_in_reverse_order() {
     let mut lab = with_sidecars();
     lab.delete(30);
@@ -155,13 +117,48 @@ fn sidecars_are_stopped_after_the_others_in_reverse_order() {
 }
 
 #[test]
-fn sidecars_wait_for_the_others_only_until_two_seconds_before_the_end() {
+fn sidecars_wait_for_the_others_until_the_end_and_get_two_seconds_then() {
     let mut lab = with_sidecars();
     lab.delete(30);
     let step = lab.step();
-    assert_eq!(step.wake_at, Some(lab.now + seconds(28)));
-    assert!(lab.step_after(27).actions.is_empty());
-    assert_eq!(names(&lab.step_after(1).actions), ["stop first 0 in 2s", "stop second 0 in 2s"]);
+    for action in &step.actions {
+        lab.machine.finished(lab.now, action, Ok(Outcome::Done));
+    }
+    let step = lab.step_after(29);
+    assert_eq!((step.actions.len(), step.wake_at), (0, Some(lab.now + seconds(1))));
+    let step = lab.step_after(1);
+    assert_eq!(names(&step.actions), ["stop first 0 in 2s", "stop second 0 in 2s", "stop a 0 in 0s", "stop b 0 in 0s"]);
+    for action in &step.actions {
+        lab.machine.finished(lab.now, action, Ok(Outcome::Done));
+    }
+    lab.exit("a", 0, 137);
+    lab.exit("b", 0, 137);
+    assert!(lab.step_after(1).actions.is_empty());
+    assert_eq!(names(&lab.step_after(1).actions), ["stop first 0 in 0s", "stop second 0 in 0s"]);
+}
+
+#[test]
+fn a_sidecar_whose_turn_comes_late_has_two_seconds_too() {
+    let mut lab = with_sidecars();
+    lab.delete(30);
+    lab.step();
+    lab.now += seconds(29);
+    lab.exit("a", 0, 0);
+    lab.exit("b", 0, 0);
+    assert_eq!(names(&lab.step().actions), ["stop second 0 in 2s"]);
+}
+
+#[test]
+fn sidecars_that_wait_are_killed_when_the_grace_period_is_taken_away() {
+    let mut lab = with_sidecars();
+    lab.delete(30);
+    assert_eq!(lab.step().actions.len(), 2);
+    lab.now += seconds(3);
+    lab.delete(0);
+    assert_eq!(
+        names(&lab.step().actions),
+        ["stop first 0 in 0s", "stop second 0 in 0s", "stop a 0 in 0s", "stop b 0 in 0s"]
+    );
 }
 
 #[test]
@@ -270,38 +267,6 @@ fn a_container_whose_start_seemed_to_fail_is_looked_for_before_its_pod_is_called
 }
 
 #[test]
-fn a_stop_that_fails_is_tried_again_for_ever_and_told() {
-    let mut lab = Lab::running(apps(&["app"]));
-    lab.delete(30);
-    let mut delays = vec![];
-    for round in 0..6 {
-        let step = lab.step();
-        assert_eq!(names(&step.actions).len(), 1, "round {round}");
-        lab.fail(&step.actions[0], "", "the engine is stuck");
-        let step = lab.step();
-        let message = "error killing pod: failed to \"KillContainer\" for \"app\" with KillContainerError: \"the engine is stuck\"";
-        assert_eq!(told(&step.events), [("FailedKillPod", message)]);
-        let wake_at = step.wake_at.unwrap();
-        delays.push(wake_at.duration_since(lab.now).as_secs());
-        lab.now = wake_at;
-    }
-    assert_eq!(delays, [1, 2, 4, 6, 6, 6]);
-    lab.settle();
-    assert_eq!(lab.step().work, Work::Terminated);
-}
-
-#[test]
-fn a_container_that_outlives_its_stop_is_stopped_again() {
-    let mut lab = Lab::running(apps(&["app"]));
-    lab.delete(10);
-    let step = lab.step();
-    lab.machine.finished(lab.now, &step.actions[0], Ok(Outcome::Done));
-    let step = lab.step();
-    assert_eq!((step.actions.len(), step.wake_at), (0, Some(lab.now + seconds(1))));
-    assert_eq!(names(&lab.step_after(1).actions), ["stop app 0 in 9s"]);
-}
-
-#[test]
 fn a_sandbox_that_outlives_its_stop_is_stopped_again() {
     let mut lab = Lab::running(apps(&["app"]));
     lab.exit("app", 0, 0);
@@ -322,17 +287,6 @@ fn a_sandbox_that_outlives_its_stop_is_stopped_again() {
 }
 
 #[test]
-fn a_container_in_an_unknown_state_is_stopped_once_it_was_told_to() {
-    let mut lab = Lab::running(apps(&["app"]));
-    lab.find("app", 0).phase = Phase::Unknown;
-    lab.delete(10);
-    let step = lab.step();
-    assert_eq!(names(&step.actions), ["stop app 0 in 10s"]);
-    lab.machine.finished(lab.now, &step.actions[0], Ok(Outcome::Done));
-    assert_eq!(names(&lab.step().actions), ["stop sandbox 0"]);
-}
-
-#[test]
 fn nothing_is_restarted_while_a_pod_ends() {
     let mut lab = Lab::running(apps(&["a", "b"]));
     lab.delete(30);
@@ -350,16 +304,6 @@ fn a_pod_that_is_being_ended_is_not_brought_back() {
     lab.goal = Goal::Run;
     assert_eq!(lab.settle().work, Work::Terminated);
     assert!(!lab.take_done().iter().any(|action| action.starts_with("run")));
-}
-
-#[test]
-fn a_clock_that_is_set_back_lengthens_no_grace_period() {
-    let mut lab = Lab::running(apps(&["app"]));
-    lab.delete(30);
-    let step = lab.step();
-    lab.now = lab.now - seconds(3_600);
-    lab.fail(&step.actions[0], "", "busy");
-    assert_eq!(names(&lab.step().actions), ["stop app 0 in 30s"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 mod lab;
 mod merge;
 
+mod machine_grace;
 mod machine_images;
 mod machine_order;
 mod machine_recovery;
