@@ -38,6 +38,8 @@ pub struct Engine {
     plans: Vec<(String, Plan)>,
     /// How many of each container were ever made.
     made: BTreeMap<String, u32>,
+    /// Which ever ran, in which sandbox.
+    ran: BTreeSet<(String, u32)>,
     /// Init containers with whether they are sidecars, in order.
     inits: Vec<(String, bool)>,
 }
@@ -53,6 +55,7 @@ impl Engine {
             volumes: false,
             plans: case.plans.clone(),
             made: BTreeMap::new(),
+            ran: BTreeSet::new(),
             inits,
         }
     }
@@ -160,12 +163,14 @@ impl Engine {
             }
             Action::StartContainer { container, attempt, .. } => self.start(now, rng, container, *attempt),
             Action::StopContainer { container, attempt, grace, .. } => {
-                let kill = rng.u8(0..3) == 0;
-                let after = if kill { *grace } else { Duration::from_millis(rng.u64(0..=grace.as_millis() as u64)) };
+                let ignores = rng.u8(0..3) == 0;
+                let takes = Duration::from_millis(rng.u64(0..=grace.as_millis() as u64 * 5 / 4));
                 if let Some(container) = self.find(container, *attempt).filter(|it| it.phase == Phase::Running) {
-                    let at = now + after;
-                    if container.ends.is_none_or(|(ends, _)| at < ends) {
-                        container.ends = Some((at, if kill { 137 } else { 0 }));
+                    let at = now + takes;
+                    if grace.is_zero() {
+                        end(container, now, 137);
+                    } else if !ignores && container.ends.is_none_or(|(ends, _)| at < ends) {
+                        container.ends = Some((at, 0));
                     }
                 }
                 Ok(Outcome::Done)
@@ -192,8 +197,13 @@ impl Engine {
         if !self.sandboxes.iter().any(|it| it.attempt == sandbox && it.running) {
             return Err(Failure::new("its sandbox does not run"));
         }
-        if rng.u8(0..20) == 0 {
-            return Err(Failure::new("exec: \"no-such-program\": not found"));
+        match rng.u8(0..30) {
+            0 => return Err(Failure::new("the engine is out of breath")),
+            1 => {
+                let failure = Failure::new("exec: \"no-such-program\": not found");
+                return Err(Failure { reason: "StartError".into(), ..failure });
+            }
+            _ => {}
         }
         assert!(
             self.containers.iter().all(|other| other.name != name || other.phase != Phase::Running),
@@ -212,6 +222,7 @@ impl Engine {
         container.phase = Phase::Running;
         container.started_at = Some(now);
         container.ends = ends;
+        self.ran.insert((name.to_owned(), sandbox));
         Ok(Outcome::Done)
     }
 
@@ -223,7 +234,8 @@ impl Engine {
             }
             let mut here = self.containers.iter().filter(|it| it.name == *init && it.sandbox == sandbox);
             if *sidecar {
-                assert!(here.any(|it| it.started_at.is_some()), "{name} was started before the sidecar {init}");
+                let ran = self.ran.contains(&(init.clone(), sandbox));
+                assert!(ran, "{name} was started before the sidecar {init}");
             } else {
                 let done = here.any(|it| it.phase == Phase::Exited && it.exit_code == Some(0));
                 assert!(done, "{name} was started before {init} was done");
@@ -288,9 +300,13 @@ impl Engine {
         self.containers.iter().any(|container| container.phase == Phase::Running)
     }
 
-    pub fn runs(&self, name: &str, attempt: u32) -> bool {
+    pub fn is_sidecar(&self, name: &str) -> bool {
+        self.inits.iter().any(|(init, sidecar)| init == name && *sidecar)
+    }
+
+    pub fn any_app_runs(&self) -> bool {
         let mut all = self.containers.iter();
-        all.any(|it| it.name == name && it.attempt == attempt && it.phase == Phase::Running)
+        all.any(|it| it.name.starts_with("app") && it.phase == Phase::Running)
     }
 }
 

@@ -21,7 +21,16 @@ struct Call {
     result: Result<Outcome, Failure>,
     /// When the answer comes; none: the host does not wait for it any more.
     answer: Option<Timestamp>,
-    attempts: u32,
+}
+
+/// The last call to stop a container.
+struct Told {
+    container: Box<str>,
+    attempt: u32,
+    at: Timestamp,
+    /// When its time is over.
+    until: Timestamp,
+    failed: bool,
 }
 
 /// An observation on its way.
@@ -52,6 +61,7 @@ pub struct World {
     machine: Machine,
     observation: Option<Observation>,
     calls: Vec<Call>,
+    told: Vec<Told>,
     looks: Vec<Look>,
     looks_taken: u64,
     /// The last answer that was taken; earlier questions' answers are dropped.
@@ -86,6 +96,7 @@ impl World {
             machine: Machine::new(),
             observation: None,
             calls: vec![],
+            told: vec![],
             looks: vec![],
             looks_taken: 0,
             last_look: 0,
@@ -232,6 +243,11 @@ impl World {
             } else if call.effect.is_none() && call.answer.is_some_and(|at| at <= now) {
                 let call = self.calls.swap_remove(place);
                 self.say(|| format!("  answer {:?}: {:?}", call.action, call.result));
+                if let Action::StopContainer { container, attempt, .. } = &call.action {
+                    for told in self.told.iter_mut().filter(|it| it.container == *container && it.attempt == *attempt) {
+                        told.failed |= call.result.is_err();
+                    }
+                }
                 self.machine.finished(now + self.skew, &call.action, call.result);
                 step = true;
             } else {
@@ -282,16 +298,6 @@ impl World {
         }
         let forgotten = self.calls[place].answer.is_none();
         let result = self.engine.apply(self.now, &mut self.rng, &action, &image, forgotten);
-        // Stopping returns when the container has ended, or gives up before.
-        if let Action::StopContainer { container, attempt, grace, .. } = &action {
-            let call = &mut self.calls[place];
-            if self.engine.runs(container, *attempt) && call.attempts < 4 {
-                call.attempts += 1;
-                call.effect = Some(self.now + (*grace / 3).max(Duration::from_millis(20)));
-                call.answer = call.answer.map(|answer| answer.max(self.now + *grace + SECOND));
-                return;
-            }
-        }
         let call = &mut self.calls[place];
         call.result = if lost { failure } else { result };
         if let Some(answer) = &mut call.answer {
@@ -318,12 +324,14 @@ impl World {
             }
             5 => {
                 self.skew = SignedDuration::from_secs(self.rng.i64(-3_600..3_600));
+                self.told.clear();
                 self.say(|| format!("! the host's clock is off by {:?}", self.skew));
             }
             6 => self.change_image(),
             _ => {
                 self.say(|| "! host restarted".into());
                 self.machine = Machine::new();
+                self.told.clear();
                 self.observation = None;
                 self.wake_at = None;
                 self.looks.clear();
@@ -428,7 +436,29 @@ impl World {
         }
     }
 
+    /// A container gets its signal, and its kill when its time is over; another call only after one that failed, or when
+    /// its time became shorter. Sidecars come after the others, unless the time is over.
+    fn check_stop(&mut self, container: &str, attempt: u32, grace: Duration) {
+        let at = self.now + self.skew;
+        let until = at + grace;
+        let place = self.told.iter().position(|it| *it.container == *container && it.attempt == attempt);
+        if let Some(before) = place.map(|place| self.told.swap_remove(place)) {
+            let killed = before.until == before.at;
+            let due = at >= if killed { before.at + SECOND } else { before.until };
+            let shorter = until + SECOND <= before.until;
+            assert!(before.failed || due || shorter, "{container} {attempt} is told again {grace:?} too early");
+        }
+        let in_time = self.grace_until.is_some_and(|end| at < end);
+        if !self.faults && in_time && self.engine.is_sidecar(container) {
+            assert!(!self.engine.any_app_runs(), "the sidecar {container} is stopped before the others");
+        }
+        self.told.push(Told { container: container.into(), attempt, at, until, failed: false });
+    }
+
     fn call(&mut self, action: Action) {
+        if let Action::StopContainer { container, attempt, grace, .. } = &action {
+            self.check_stop(container, *attempt, *grace);
+        }
         let name = |action: &Action| match action {
             Action::CheckImage { container }
             | Action::PullImage { container }
@@ -443,13 +473,7 @@ impl World {
         let slow = if matches!(action, Action::PullImage { .. }) { 20_000 } else { 300 };
         let effect = self.now + Duration::from_millis(self.rng.u64(1..slow));
         let answer = effect + Duration::from_millis(self.rng.u64(1..100));
-        self.calls.push(Call {
-            action,
-            effect: Some(effect),
-            result: Ok(Outcome::Done),
-            answer: Some(answer),
-            attempts: 0,
-        });
+        self.calls.push(Call { action, effect: Some(effect), result: Ok(Outcome::Done), answer: Some(answer) });
     }
 
     /// Computes the status and gives it to the API server, which may not take it.
