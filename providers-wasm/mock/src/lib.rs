@@ -10,7 +10,7 @@ mod usage;
 
 use vk_provider_sdk::host::store::{self, Condition, Entry};
 use vk_provider_sdk::host::types::{Duration, PodKey};
-use vk_provider_sdk::host::{blobs, clock};
+use vk_provider_sdk::host::{self, blobs, clock};
 use vk_provider_sdk::logs::{Log, Options};
 use vk_provider_sdk::node::{Description, Quantity};
 use vk_provider_sdk::stats::Summary;
@@ -81,16 +81,15 @@ fn hash(parts: &[&[u8]]) -> u64 {
 impl Node for Mock {
     async fn describe() -> Result<Description> {
         let settings = Settings::read()?;
-        let quantity = |name: &str, amount| Quantity { name: name.to_owned(), capacity: amount, allocatable: amount };
+        let quantity = |(name, amount)| Quantity { name, capacity: amount, allocatable: amount };
+        let offered = [("cpu", settings.cpu), ("memory", settings.memory), ("pods", settings.pods)]
+            .map(|(name, amount)| (name.to_owned(), amount));
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         Ok(Description {
             ready: true,
-            resources: vec![
-                quantity("cpu", settings.cpu),
-                quantity("memory", settings.memory),
-                quantity("pods", settings.pods),
-            ],
-            operating_system: "linux".to_owned(),
+            resources: offered.into_iter().chain(settings.others).map(quantity).collect(),
+            provider_id: settings.provider_id,
+            operating_system: host::config::node().operating_system,
             os_image: "mock".to_owned(),
             runtime_version: concat!("mock://", env!("CARGO_PKG_VERSION")).to_owned(),
             volume_kinds: words(&["csi", "ephemeral", "host-path", "image", "nfs", "persistent-volume-claim"]),

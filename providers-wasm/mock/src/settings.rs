@@ -16,6 +16,10 @@ pub struct Settings {
     pub cpu: u64,
     /// Bytes.
     pub memory: u64,
+    /// Further resources, by name: extended ones, `ephemeral-storage`, `hugepages-2Mi`.
+    pub others: Vec<(String, u64)>,
+    /// `spec.providerID`; may be empty.
+    pub provider_id: String,
     /// Where pods get their addresses.
     pub range: Range,
     /// How long each call takes at least, nanoseconds.
@@ -61,6 +65,8 @@ impl Default for Settings {
             pods: 110,
             cpu: 64_000,
             memory: 256 << 30,
+            others: Vec::new(),
+            provider_id: String::new(),
             range: Range { first: 0x0a5a_0000, bits: 16 },
             delay: 0,
             run_for: None,
@@ -83,6 +89,7 @@ impl Settings {
                 "pods" => set(&mut own.pods, value.parse().ok()),
                 "cpu" => set(&mut own.cpu, quantity::millicores(value)),
                 "memory" => set(&mut own.memory, quantity::whole(value)),
+                "providerID" => set(&mut own.provider_id, Some(value.clone())),
                 "ip-range" => set(&mut own.range, Range::parse(value)),
                 "delay" => set(&mut own.delay, time::parse_duration(value)),
                 "run-for" => set(&mut own.run_for, time::parse_duration(value).map(Some)),
@@ -91,7 +98,11 @@ impl Settings {
                 "fail-in" => set(&mut own.faults.calls, Faults::calls(value)),
                 "fail-with" => set(&mut own.faults.code, Some(value.clone())),
                 "seed" => set(&mut own.faults.seed, value.parse().ok()),
-                _ => return Err(Error::invalid(format!("mock: there is no setting `{key}`"))),
+                other => {
+                    let missing = || Error::invalid(format!("mock: there is no setting `{other}`"));
+                    let name = other.strip_prefix("others.").filter(|name| !name.is_empty()).ok_or_else(missing)?;
+                    quantity::whole(value).map(|amount| own.others.push((name.to_owned(), amount))).is_some()
+                }
             };
             if !understood {
                 return Err(Error::invalid(format!("mock: `{value}` is no value for the setting `{key}`")));
@@ -120,6 +131,9 @@ mod tests {
             ("pods", "20000"),
             ("cpu", "1500m"),
             ("memory", "4Gi"),
+            ("others.nvidia.com/gpu", "8"),
+            ("others.ephemeral-storage", "1Ti"),
+            ("providerID", "mock://rack-1/web"),
             ("ip-range", "10.96.0.0/12"),
             ("delay", "20ms"),
             ("run-for", "5s"),
@@ -131,6 +145,8 @@ mod tests {
         ])
         .unwrap();
         assert_eq!((own.pods, own.cpu, own.memory), (20_000, 1500, 4 << 30));
+        assert_eq!(own.others, [("nvidia.com/gpu".to_owned(), 8), ("ephemeral-storage".to_owned(), 1 << 40)]);
+        assert_eq!(own.provider_id, "mock://rack-1/web");
         assert_eq!((own.delay, own.run_for, own.exit_code), (20_000_000, Some(5 * time::SECOND), 3));
         assert_eq!(own.faults.calls, ["create", "list"]);
         assert_eq!((own.faults.code.as_str(), own.faults.seed), ("throttled", 7));
@@ -141,6 +157,8 @@ mod tests {
         for (key, value) in [
             ("pod", "3"),
             ("pods", "many"),
+            ("others.nvidia.com/gpu", "some"),
+            ("others.", "1"),
             ("fail", "1.5"),
             ("fail-in", "create,exec"),
             ("exit-code", "256"),
