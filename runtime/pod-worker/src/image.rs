@@ -110,9 +110,11 @@ fn parse(image: &str) -> Result<Reference<'_>, String> {
         return Err(format!("invalid repository name ({image}), cannot specify 64-byte hexadecimal strings"));
     }
     let (domain, remainder) = split_domain(image);
+    let is_hub = matches!(domain, None | Some("docker.io" | "index.docker.io"));
+    let namespace = if is_hub && !remainder.contains('/') { "library/" } else { "" };
     let repository = remainder.split(':').next().unwrap_or_default();
     if repository.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return Err(format!("{MALFORMED}: repository name ({repository}) must be lowercase"));
+        return Err(format!("{MALFORMED}: repository name ({namespace}{repository}) must be lowercase"));
     }
     let (rest, digest) = match remainder.split_once('@') {
         Some((rest, digest)) => (rest, Some(digest)),
@@ -129,7 +131,7 @@ fn parse(image: &str) -> Result<Reference<'_>, String> {
     if !well_formed {
         return Err(MALFORMED.into());
     }
-    if domain.map_or(0, |domain| domain.len() + 1) + path.len() > 255 {
+    if namespace.len() + path.len() > 255 {
         return Err("repository name must not be more than 255 characters".into());
     }
     Ok(Reference { tag, digest })
@@ -232,11 +234,14 @@ mod tests {
 
     #[test]
     fn a_bad_reference_is_named_with_its_problem() {
-        let long = format!("example.com/{}", "a".repeat(250));
+        let long = format!("example.com/{}", "a".repeat(256));
+        let longer_than_it_looks = "a".repeat(248);
         let hex = "a".repeat(64);
         for (image, problem) in [
             ("", "invalid reference format"),
-            ("Nginx", "invalid reference format: repository name (Nginx) must be lowercase"),
+            ("Nginx", "invalid reference format: repository name (library/Nginx) must be lowercase"),
+            ("docker.io/Nginx:1", "invalid reference format: repository name (library/Nginx) must be lowercase"),
+            ("team/Nginx", "invalid reference format: repository name (team/Nginx) must be lowercase"),
             ("not a name", "invalid reference format"),
             ("nginx:", "invalid reference format"),
             ("nginx:bad tag", "invalid reference format"),
@@ -247,6 +252,7 @@ mod tests {
             ("a___b", "invalid reference format"),
             ("-bad.example.com/app", "invalid reference format"),
             (&long, "repository name must not be more than 255 characters"),
+            (&longer_than_it_looks, "repository name must not be more than 255 characters"),
             (&hex, &*format!("invalid repository name ({hex}), cannot specify 64-byte hexadecimal strings")),
         ] {
             let error = with_default_tag(image).expect_err(image);

@@ -132,7 +132,7 @@ fn an_invalid_image_name_is_told_once_and_tried_again_only_when_it_changes() {
     let mut lab = ready(json!({ "name": "app", "image": "Not A Name", "imagePullPolicy": "Always" }));
     let step = lab.step();
     let message = "Failed to apply default image tag \"Not A Name\": couldn't parse image name \"Not A Name\": invalid \
-                   reference format: repository name (Not A Name) must be lowercase";
+                   reference format: repository name (library/Not A Name) must be lowercase";
     assert_eq!(waits(&step), [("app", "InvalidImageName", message)]);
     assert_eq!(told(&step.events), [("InspectFailed", message), ("Failed", "Error: InvalidImageName")]);
     let step = lab.step_after(3_600);
