@@ -188,7 +188,7 @@ impl Caller {
             move |accessor, guest, answer: Answer<(Output, R)>| {
                 Box::pin(async move {
                     let (handed, beside) = match call(accessor, guest).await? {
-                        Ok((handed, beside)) => (output::take(accessor, handed)?, beside),
+                        Ok((handed, beside)) => (output::take(accessor, handed, &answer.logger)?, beside),
                         Err(error) => {
                             answer.give(Err(error));
                             return Ok(());

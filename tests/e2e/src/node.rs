@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Node as ApiNode;
@@ -23,6 +24,9 @@ pub fn test_component(name: &str) -> PathBuf {
 fn binary() -> PathBuf {
     repository().join("target/release/vk-runtime")
 }
+
+/// What a runtime that refuses its work is given to say so.
+const LONGEST_RUN: Duration = Duration::from_secs(20);
 
 /// How a node is to be started.
 #[derive(Clone, Debug)]
@@ -102,7 +106,14 @@ impl NodeBuilder {
 
     /// Runs it to its end, for one that is expected to refuse its work; returns exit code and what it said.
     pub fn run_to_end(&self) -> Result<(Option<i32>, String)> {
-        let output = self.command().output()?;
+        let mut child = self.command().stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let until = Instant::now() + LONGEST_RUN;
+        while child.try_wait()?.is_none() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // It may have ended just now.
+        let _ = child.kill();
+        let output = child.wait_with_output()?;
         Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
     }
 

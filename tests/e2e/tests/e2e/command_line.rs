@@ -56,7 +56,7 @@ async fn a_wrong_flag_and_a_wrong_value() -> Result<()> {
         (&["--no-such-flag"][..], "--no-such-flag"),
         (&["--allow-dial", "host-without-port"], "the port is missing"),
         (&["--limit", "memory=much"], "memory"),
-        (&["--taint", "key"], "KEY[=VALUE]:EFFECT"),
+        (&["--taint", "key:Never"], "Never"),
     ] {
         let builder = NodeBuilder::mock(cluster(), "cli-flag")?.with(arguments);
         refused("cli-flag", builder, &[says]).await?;

@@ -10,11 +10,13 @@ use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
+#[expect(clippy::expect_used, reason = "without it there is nothing to test")]
 pub fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| Cluster::start().expect("a control plane"))
 }
 
+#[expect(clippy::expect_used, reason = "without it there is nothing to test")]
 pub fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     ENGINE.get_or_init(|| Engine::start(cluster()).expect("an engine"))
