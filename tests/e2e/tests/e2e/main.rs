@@ -13,3 +13,4 @@ mod failing_pods;
 mod restart;
 mod secrets;
 mod shared;
+mod virtual_kubelet;
