@@ -2,7 +2,8 @@
 //!
 //! One thread writes: it takes all that waits, commits it as one transaction with one sync, and answers ([`MAX_BATCH`]
 //! bounds how much). Under load a sync is thus shared by many writes; alone, a write costs one. Reads go beside it and
-//! see what was committed. The file is locked: a second process is refused.
+//! see what was committed. The file is locked: a second process is refused. What has expired is not read, and gives its
+//! room back when the file is opened or when its namespace is full.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Condition, Entry, MAX_BYTES, MAX_KEYS, Store, StoreError, check};
@@ -72,12 +73,17 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Version, expiry and value of a stored entry that has not expired.
+/// When a stored entry is gone; the end of time if never.
+fn expiry_of(stored: &[u8]) -> u64 {
+    let bytes = stored.get(8..HEAD).and_then(|expires| expires.first_chunk());
+    bytes.map(|bytes| u64::from_be_bytes(*bytes)).filter(|expires| *expires > 0).unwrap_or(u64::MAX)
+}
+
+/// Version and value of a stored entry that has not expired.
 fn decode(stored: &[u8], now: u64) -> Option<(u64, &[u8])> {
     let (head, value) = stored.split_at_checked(HEAD)?;
     let version = u64::from_be_bytes(head.get(..8)?.try_into().ok()?);
-    let expires = u64::from_be_bytes(head.get(8..)?.try_into().ok()?);
-    (expires == 0 || expires > now).then_some((version, value))
+    (expiry_of(stored) > now).then_some((version, value))
 }
 
 impl Embedded {
@@ -180,10 +186,26 @@ impl Store for Embedded {
     }
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Use {
     bytes: u64,
     keys: u64,
+    /// When the first of its entries expires, or earlier, seconds since 1970: before that no room can be won.
+    expires: u64,
+}
+
+impl Default for Use {
+    fn default() -> Self {
+        Self { bytes: 0, keys: 0, expires: u64::MAX }
+    }
+}
+
+impl Use {
+    fn add(&mut self, key: &[u8], stored: &[u8]) {
+        self.bytes += (key.len() + stored.len()) as u64;
+        self.keys += 1;
+        self.expires = self.expires.min(expiry_of(stored));
+    }
 }
 
 /// The one thread that writes, and what it must know for that.
@@ -195,6 +217,19 @@ struct Writer {
 
 fn namespace_of(key: &[u8]) -> Vec<u8> {
     key.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()
+}
+
+/// Drops what has expired in a namespace, and counts what is left.
+fn purge(entries: &mut Table<'_, &[u8], &[u8]>, namespace: &[u8], now: u64) -> Result<Use, redb::StorageError> {
+    let from = [namespace, b"\0"].concat();
+    let to = [namespace, b"\x01"].concat();
+    entries.retain_in(from.as_slice()..to.as_slice(), |_, stored| expiry_of(stored) > now)?;
+    let mut left = Use::default();
+    for stored in entries.range(from.as_slice()..to.as_slice())? {
+        let (key, stored) = stored?;
+        left.add(key.value(), stored.value());
+    }
+    Ok(left)
 }
 
 impl Writer {
@@ -209,9 +244,7 @@ impl Writer {
             entries.retain(|_, stored| decode(stored, now).is_some())?;
             for stored in entries.iter()? {
                 let (key, stored) = stored?;
-                let own = used.entry(namespace_of(key.value())).or_default();
-                own.bytes += (key.value().len() + stored.value().len()) as u64;
-                own.keys += 1;
+                used.entry(namespace_of(key.value())).or_default().add(key.value(), stored.value());
             }
             version = transaction.open_table(COUNTERS)?.get("version")?.map_or(0, |stored| stored.value());
         }
@@ -256,7 +289,8 @@ impl Writer {
             let key = write.key.splitn(2, |byte| *byte == 0).nth(1).unwrap_or_default();
             Err(StoreError::Conflict(String::from_utf8_lossy(key).into_owned()))
         };
-        let used = self.used.entry(namespace_of(&write.key)).or_default();
+        let namespace = namespace_of(&write.key);
+        let used = self.used.entry(namespace.clone()).or_default();
         match &write.change {
             Change::Delete => {
                 if matches!(write.condition, Condition::Version(_)) && !write.condition.holds(known) {
@@ -273,135 +307,35 @@ impl Writer {
                 if !write.condition.holds(known) {
                     return Ok(conflict());
                 }
-                let after = Use {
-                    bytes: used.bytes - size.unwrap_or(0) as u64 + (write.key.len() + HEAD + value.len()) as u64,
-                    keys: used.keys + u64::from(size.is_none()),
-                };
-                if after.bytes > MAX_BYTES {
-                    return Ok(Err(StoreError::Limit { what: "the limit of stored bytes", limit: MAX_BYTES }));
-                }
-                if after.keys > MAX_KEYS {
-                    return Ok(Err(StoreError::Limit { what: "the limit of stored keys", limit: MAX_KEYS }));
-                }
-                *used = after;
-                self.version += 1;
                 let mut stored = Vec::with_capacity(HEAD + value.len());
-                stored.extend_from_slice(&self.version.to_be_bytes());
+                stored.extend_from_slice(&(self.version + 1).to_be_bytes());
                 stored.extend_from_slice(&expires.to_be_bytes());
                 stored.extend_from_slice(value);
+                let after = |used: &Use, size: Option<usize>| {
+                    let mut after = *used;
+                    if let Some(size) = size {
+                        after.bytes -= size as u64;
+                        after.keys -= 1;
+                    }
+                    after.add(&write.key, &stored);
+                    after
+                };
+                let mut then = after(used, size);
+                if (then.bytes > MAX_BYTES || then.keys > MAX_KEYS) && used.expires <= now {
+                    *used = purge(&mut entries, &namespace, now)?;
+                    then = after(used, known.and(size));
+                }
+                if then.bytes > MAX_BYTES {
+                    return Ok(Err(StoreError::Limit { what: "the limit of stored bytes", limit: MAX_BYTES }));
+                }
+                if then.keys > MAX_KEYS {
+                    return Ok(Err(StoreError::Limit { what: "the limit of stored keys", limit: MAX_KEYS }));
+                }
+                *used = then;
+                self.version += 1;
                 entries.insert(write.key.as_slice(), stored.as_slice())?;
                 Ok(Ok(self.version))
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ALWAYS: Condition = Condition::Always;
-
-    fn open(folder: &tempfile::TempDir) -> Embedded {
-        Embedded::open(&folder.path().join("store.redb")).unwrap()
-    }
-
-    #[tokio::test]
-    async fn what_was_put_survives_and_versions_go_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = {
-            let store = open(&folder);
-            store.put("p/n", "a".into(), b"1".to_vec(), Condition::Absent, None).await.unwrap()
-        };
-        // The writer lets the file go once the last handle is dropped.
-        let store = loop {
-            match Embedded::open(&folder.path().join("store.redb")) {
-                Ok(store) => break store,
-                Err(OpenError::InUse(_)) => tokio::task::yield_now().await,
-                Err(other) => unreachable!("{other}"),
-            }
-        };
-        assert_eq!(store.get("p/n", "a").await.unwrap().unwrap().value, b"1");
-        let second = store.put("p/n", "a".into(), b"2".to_vec(), Condition::Version(first), None).await.unwrap();
-        assert!(second > first);
-        let stale = store.put("p/n", "a".into(), b"3".to_vec(), Condition::Version(first), None).await;
-        assert_eq!(stale, Err(StoreError::Conflict("a".into())));
-    }
-
-    #[tokio::test]
-    async fn a_second_process_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let _store = open(&folder);
-        let error = Embedded::open(&folder.path().join("store.redb")).err().unwrap();
-        assert!(matches!(error, OpenError::InUse(_)), "{error}");
-    }
-
-    #[tokio::test]
-    async fn namespaces_are_apart() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = open(&folder);
-        store.put("one", "k".into(), b"1".to_vec(), ALWAYS, None).await.unwrap();
-        store.put("one2", "k".into(), b"2".to_vec(), ALWAYS, None).await.unwrap();
-        assert_eq!(store.get("two", "k").await.unwrap(), None);
-        let found = store.scan("one", "", "", 10).await.unwrap();
-        assert_eq!(found.len(), 1);
-        store.delete("one2", "k".into(), ALWAYS).await.unwrap();
-        assert!(store.get("one", "k").await.unwrap().is_some());
-    }
-
-    #[tokio::test]
-    async fn a_scan_goes_on_after_a_key() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = open(&folder);
-        for n in 0..5 {
-            store.put("p", format!("pod/{n}"), vec![n], ALWAYS, None).await.unwrap();
-        }
-        store.put("p", "other".into(), vec![9], ALWAYS, None).await.unwrap();
-        let keys = |entries: Vec<Entry>| entries.into_iter().map(|entry| entry.key).collect::<Vec<_>>();
-        assert_eq!(keys(store.scan("p", "pod/", "", 2).await.unwrap()), ["pod/0", "pod/1"]);
-        assert_eq!(keys(store.scan("p", "pod/", "pod/1", 10).await.unwrap()), ["pod/2", "pod/3", "pod/4"]);
-        assert_eq!(keys(store.scan("p", "", "", 10).await.unwrap()).len(), 6);
-    }
-
-    #[tokio::test]
-    async fn expired_entries_are_not_there_and_can_be_claimed() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = open(&folder);
-        let past = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
-        store.put("p", "lease".into(), b"a".to_vec(), ALWAYS, Some(past)).await.unwrap();
-        assert_eq!(store.get("p", "lease").await.unwrap(), None);
-        store.put("p", "lease".into(), b"b".to_vec(), Condition::Absent, None).await.unwrap();
-        assert_eq!(store.get("p", "lease").await.unwrap().unwrap().value, b"b");
-    }
-
-    #[tokio::test]
-    async fn limits_name_themselves_and_nothing_is_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = open(&folder);
-        for n in 0..63 {
-            store.put("p", format!("{n}"), vec![0; 1 << 20], ALWAYS, None).await.unwrap();
-        }
-        let error = store.put("p", "more".into(), vec![0; 1 << 20], ALWAYS, None).await.unwrap_err();
-        assert!(error.to_string().contains("stored bytes"), "{error}");
-        assert_eq!(store.get("p", "more").await.unwrap(), None);
-        // Another namespace is not concerned, and what is freed can be used again.
-        store.put("q", "k".into(), vec![0; 1 << 20], ALWAYS, None).await.unwrap();
-        store.delete("p", "0".into(), ALWAYS).await.unwrap();
-        store.put("p", "more".into(), vec![0; 1 << 20], ALWAYS, None).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn writes_at_once_claim_one_thing_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = open(&folder);
-        let puts = (0..50).map(|n| {
-            let store = store.clone();
-            tokio::spawn(async move { store.put("p", "claim".into(), vec![n], Condition::Absent, None).await })
-        });
-        let mut won = 0;
-        for put in puts.collect::<Vec<_>>() {
-            won += usize::from(put.await.unwrap().is_ok());
-        }
-        assert_eq!(won, 1);
     }
 }

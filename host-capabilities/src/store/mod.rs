@@ -8,6 +8,8 @@
 mod cache;
 mod embedded;
 mod host;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, SystemTime};
 
