@@ -24,6 +24,11 @@ impl Secret {
         Self { name, mode, value }
     }
 
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.value.bytes
+    }
+
     fn hmac(&self, algorithm: &str, prefix: &[u8], data: &[u8]) -> Result<hmac::Tag, Error> {
         if algorithm != "hmac-sha256" {
             let message = format!("secrets: the algorithm `{algorithm}` is not in this version, hmac-sha256 is");

@@ -1,17 +1,20 @@
 //! `secrets`: named secrets of the operator, used as far as their mode allows.
 //!
 //! Default: none is granted. A secret's bytes are held in memory that is wiped when it is dropped, and never logged.
-//! Cost: a file is looked at (not read) each time a handle is opened, and read again when it changed.
+//! Cost: a file is looked at (not read) twice each time a handle is opened, and read again when it changed. An empty source
+//! holds no secret.
 
 mod grant;
 mod host;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use provider::Code;
+use ring::{digest, hmac, rand};
 use zeroize::Zeroizing;
 
 pub use grant::{Mode, SecretGrant, SecretGrantError};
@@ -27,10 +30,14 @@ pub(crate) struct Value {
     version: u64,
 }
 
+/// How often several secrets are read again when they change while they are read.
+const MAX_READINGS: usize = 5;
+
 /// The secrets of one provider.
 pub struct Secrets {
     granted: BTreeMap<String, Granted>,
-    versions: AtomicU64,
+    /// Made anew by each process: versions tell nothing of values.
+    versions: hmac::Key,
     revealed: Mutex<Mask>,
 }
 
@@ -47,7 +54,10 @@ impl Secrets {
             .into_iter()
             .map(|(name, mode, source)| (name, Granted { mode, source, last: tokio::sync::Mutex::new(None) }))
             .collect();
-        Self { granted, versions: AtomicU64::new(0), revealed: Mutex::default() }
+        #[expect(clippy::expect_used, reason = "a system without random numbers can't do TLS either")]
+        let versions = hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new())
+            .expect("the operating system has random numbers");
+        Self { granted, versions, revealed: Mutex::default() }
     }
 
     /// The text with stars for each value that the provider was shown.
@@ -62,17 +72,28 @@ impl Secrets {
         }
     }
 
-    /// The present values of some secrets, all read at one moment.
+    /// The present values of some secrets, as they stood at one moment: none changed from the first reading to the last.
     async fn open(&self, names: &[String]) -> Result<Vec<Secret>, Error> {
-        let mut opened = Vec::with_capacity(names.len());
-        for name in names {
-            let Some(granted) = self.granted.get(name) else {
-                return Err(denied(format!("the secret `{name}`"), format!("--secret={name}=SOURCE:MODE")));
-            };
-            let value = self.read(name, granted).await?;
-            opened.push(Secret::new(name.clone(), granted.mode, value));
+        let wanted = names.iter().map(|name| {
+            let how = || denied(format!("the secret `{name}`"), format!("--secret={name}=SOURCE:MODE"));
+            self.granted.get(name).map(|granted| (name, granted)).ok_or_else(how)
+        });
+        let wanted: Vec<(&String, &Granted)> = wanted.collect::<Result<_, _>>()?;
+        let mut known: Option<Vec<Arc<Value>>> = None;
+        for _ in 0..MAX_READINGS {
+            let mut values = Vec::with_capacity(wanted.len());
+            for (name, granted) in &wanted {
+                values.push(self.read(name, granted).await?);
+            }
+            let versions = |values: &[Arc<Value>]| values.iter().map(|value| value.version).collect::<Vec<_>>();
+            if wanted.len() < 2 || known.is_some_and(|known| versions(&known) == versions(&values)) {
+                let opened = wanted.into_iter().zip(values);
+                return Ok(opened.map(|((name, own), value)| Secret::new(name.clone(), own.mode, value)).collect());
+            }
+            known = Some(values);
         }
-        Ok(opened)
+        let names = names.join(", ");
+        Err(error(Code::Unavailable, format!("the secrets {names}: they change faster than they can be read")))
     }
 
     /// Drops what is known of a secret that the backend refused.
@@ -85,22 +106,32 @@ impl Secrets {
 
     async fn read(&self, name: &str, granted: &Granted) -> Result<Arc<Value>, Error> {
         let mut last = granted.last.lock().await;
-        let bytes = match granted.source.read().await {
-            Ok(bytes) => bytes,
-            Err(SourceError::Unchanged) if last.is_some() => Zeroizing::new(Vec::new()),
-            Err(SourceError::Missing(reason)) => {
-                return Err(error(Code::NotFound, format!("the secret `{name}`: {reason}")));
+        match (granted.source.read().await, &*last) {
+            (Ok(bytes), _) if bytes.is_empty() => {
+                // It is not what was read last: that must not come back.
+                *last = None;
+                granted.source.forget();
+                Err(error(Code::NotFound, format!("the secret `{name}`: its source is empty")))
             }
-            Err(other) => return Err(error(Code::Unavailable, format!("the secret `{name}`: {other}"))),
-        };
-        match &*last {
-            Some(known) if bytes.is_empty() || known.bytes == bytes => Ok(known.clone()),
-            _ => {
-                let version = self.versions.fetch_add(1, Ordering::Relaxed) + 1;
-                let value = Arc::new(Value { bytes, version });
+            (Ok(bytes), _) => {
+                let value = Arc::new(Value { version: self.version(name, &bytes), bytes });
                 *last = Some(value.clone());
                 Ok(value)
             }
+            (Err(SourceError::Unchanged), Some(known)) => Ok(known.clone()),
+            (Err(SourceError::Missing(reason)), _) => {
+                Err(error(Code::NotFound, format!("the secret `{name}`: {reason}")))
+            }
+            (Err(other), _) => Err(error(Code::Unavailable, format!("the secret `{name}`: {other}"))),
         }
+    }
+
+    /// Equal for equal values of one secret while the process runs.
+    fn version(&self, name: &str, value: &[u8]) -> u64 {
+        let mut context = hmac::Context::with_key(&self.versions);
+        context.update(digest::digest(&digest::SHA256, name.as_bytes()).as_ref());
+        context.update(value);
+        let tag = context.sign();
+        tag.as_ref().first_chunk().map_or(0, |head| u64::from_be_bytes(*head))
     }
 }
