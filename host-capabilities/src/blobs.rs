@@ -1,7 +1,7 @@
 //! `blobs`: contents that the host holds: a pod's files, documents of the configuration, spooled bytes.
 //!
-//! Bounds: one read returns at most 4 MiB, a spooled content has at most 16 MiB. A pod's Secret is read only under
-//! `--pod-secrets=reveal`.
+//! Bounds: one read returns at most 4 MiB, the contents that one call spools have at most 16 MiB together. A pod's Secret
+//! is read only under `--pod-secrets=reveal`, and is masked from then on in what this call says.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use wasmtime::component::{Access, Accessor, Resource};
 use crate::bindings::vk::host::blobs;
 use crate::bindings::vk::host::types::Source;
 use crate::error::{Error, denied, error, from_provider};
+use crate::log::Logger;
 use crate::stream::HostStream;
 use crate::{Call, CallData};
 
@@ -32,12 +33,30 @@ impl Call {
         Ok(self.table.push(blob)?)
     }
 
-    fn readable_blob(&self, blob: &Resource<Blob>) -> wasmtime::Result<Result<Arc<dyn Content>, Error>> {
+    fn readable_blob(&self, blob: &Resource<Blob>) -> wasmtime::Result<Result<Readable, Error>> {
         let blob = self.table.get(blob)?;
         if blob.sensitive && !self.capabilities.pod_secrets.may_reveal() {
             return Ok(Err(denied("reading a pod's Secret", "--pod-secrets=reveal")));
         }
-        Ok(Ok(blob.content.clone()))
+        let shown_to = blob.sensitive.then(|| self.logger.clone());
+        Ok(Ok(Readable { content: blob.content.clone(), shown_to }))
+    }
+}
+
+/// A content that the guest may see.
+struct Readable {
+    content: Arc<dyn Content>,
+    /// Who must not say it.
+    shown_to: Option<Logger>,
+}
+
+impl Readable {
+    async fn read(self) -> Result<Bytes, provider::Error> {
+        let bytes = self.content.read().await?;
+        if let Some(logger) = self.shown_to {
+            logger.remember_shown(&bytes);
+        }
+        Ok(bytes)
     }
 }
 
@@ -45,10 +64,13 @@ impl blobs::Host for Call {}
 
 impl<T: Send + 'static> blobs::HostWithStore<T> for CallData {
     fn spool(mut host: Access<'_, T, Self>, bytes: Vec<u8>) -> wasmtime::Result<Result<Source, Error>> {
-        if bytes.len() > MAX_SPOOL {
-            let message = format!("blobs.spool: {} bytes, the limit is {MAX_SPOOL}", bytes.len());
+        let call = host.get();
+        let spooled = call.spooled + bytes.len();
+        if spooled > MAX_SPOOL {
+            let message = format!("blobs.spool: {spooled} bytes in this call, the limit is {MAX_SPOOL}");
             return Ok(Err(error(Code::Limit, message)));
         }
+        call.spooled = spooled;
         let once = futures::stream::iter([Ok(Bytes::from(bytes))]);
         HostStream::new(Box::pin(once)).into_source(&mut host).map(Ok)
     }
@@ -101,3 +123,6 @@ impl<T: Send + 'static> blobs::HostBlobWithStore<T> for CallData {
         HostStream::new(Box::pin(once)).into_source(&mut host).map(Ok)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,8 @@ pub struct Call {
     pub(crate) table: ResourceTable,
     pub(crate) capabilities: Arc<Capabilities>,
     pub(crate) logger: Logger,
+    /// Bytes that it gave to the host to hold.
+    pub(crate) spooled: usize,
 }
 
 impl Call {
@@ -38,7 +40,7 @@ impl Call {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         let logger = Logger::new(capabilities.clone(), subject, mask);
-        Self { table, capabilities, logger }
+        Self { table, capabilities, logger, spooled: 0 }
     }
 
     /// The handles of this call.

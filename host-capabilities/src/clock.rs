@@ -50,3 +50,6 @@ impl random::Host for Call {
         Ok(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;

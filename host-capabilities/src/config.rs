@@ -36,3 +36,28 @@ impl config::Host for Call {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Grants;
+    use crate::bindings::vk::host::config::Host as _;
+    use crate::testing::guest::Guest;
+
+    #[tokio::test]
+    async fn a_guest_reads_its_own_values_and_its_node() {
+        let values = [("endpoint", "unix:///run/e.sock"), ("a", "=x=")];
+        let values = values.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let mut guest = Guest::new(Grants { config: Config { values: values.clone().into() }, ..Grants::default() });
+        let call = guest.store.data_mut();
+        assert_eq!(call.get("endpoint".to_owned()).unwrap().unwrap(), "unix:///run/e.sock");
+        for absent in ["", "ENDPOINT", "PATH", "b"] {
+            assert_eq!(call.get(absent.to_owned()).unwrap(), None, "{absent}");
+        }
+        let [endpoint, a] = values;
+        assert_eq!(call.list().unwrap(), [a, endpoint]);
+        assert!(call.document("prices".to_owned()).unwrap().is_none());
+        let node = call.node().unwrap();
+        assert_eq!((node.cluster.as_str(), node.name.as_str()), ("test", "node-1"));
+    }
+}

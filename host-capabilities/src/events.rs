@@ -1,12 +1,15 @@
 //! `events`: Kubernetes Events on this node's pods and on the Node. Always granted.
 //!
-//! Default bound: 5 a second after a burst of 50, and what is over it is dropped and counted; a message is cut at 1,024
-//! bytes. With a `key`, one Event for each pod and key (the last 4,096 are remembered).
+//! Default bound: 5 a second after a burst of 50, and what is over it is dropped; how much is said in the log with the next
+//! one that passes. A message is cut at 1,024 bytes. With a `key`, one Event for each pod and key (the last 4,096 are
+//! remembered, by their hashes).
 
 use std::collections::{HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
 use provider::PodKey;
+use wasmtime::bail;
 
 use crate::Call;
 use crate::bindings::vk::host::{events, types};
@@ -17,6 +20,8 @@ const PER_SECOND: f64 = 5.0;
 const BURST: f64 = 50.0;
 const MAX_MESSAGE: usize = 1_024;
 const MAX_REASON: usize = 128;
+/// Longest name of a container, as of any DNS label, and of the parts of a pod's key.
+const MAX_NAME: usize = 253;
 const REMEMBERED: usize = 4_096;
 
 /// An Event that a provider wants written.
@@ -46,8 +51,8 @@ pub struct Events {
 
 #[derive(Default)]
 struct Seen {
-    keys: HashSet<(String, String)>,
-    order: VecDeque<(String, String)>,
+    keys: HashSet<u64>,
+    order: VecDeque<u64>,
 }
 
 impl Events {
@@ -56,19 +61,27 @@ impl Events {
         Self { sink, rate: Rate::new(PER_SECOND, BURST), seen: Mutex::default() }
     }
 
-    fn is_first(&self, uid: &str, key: &str) -> bool {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = (uid.to_owned(), key.to_owned());
-        if !seen.keys.insert(entry.clone()) {
-            return false;
+    /// Whether an Event passes; what was dropped before it. One that is dropped may come again under its key.
+    fn pass(&self, uid: &str, key: &str) -> Option<u64> {
+        if key.is_empty() {
+            return self.rate.take(1.0);
         }
+        let mut hasher = DefaultHasher::new();
+        (uid, key).hash(&mut hasher);
+        let entry = hasher.finish();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.keys.contains(&entry) {
+            return None;
+        }
+        let dropped = self.rate.take(1.0)?;
+        seen.keys.insert(entry);
         seen.order.push_back(entry);
         if seen.order.len() > REMEMBERED
             && let Some(oldest) = seen.order.pop_front()
         {
             seen.keys.remove(&oldest);
         }
-        true
+        Some(dropped)
     }
 }
 
@@ -76,11 +89,18 @@ impl events::Host for Call {
     fn emit(&mut self, pod: Option<types::PodKey>, event: events::Event) -> wasmtime::Result<()> {
         let own = &self.capabilities.events;
         let uid = pod.as_ref().map_or("", |pod| pod.uid.as_str());
-        if !event.key.is_empty() && !own.is_first(uid, &event.key) {
-            return Ok(());
+        let names = pod.iter().flat_map(|pod| [&pod.uid, &pod.namespace, &pod.name]);
+        if names.chain([&event.container]).any(|name| name.len() > MAX_NAME) {
+            bail!("events.emit: a name of more than {MAX_NAME} bytes is nobody's");
         }
-        if own.rate.take(1.0).is_none() {
-            return Ok(());
+        let Some(dropped) = own.pass(uid, &event.key) else { return Ok(()) };
+        if dropped > 0 {
+            let provider = self.capabilities.name();
+            tracing::warn!(
+                provider,
+                dropped,
+                "Events of the provider were dropped: at most {PER_SECOND} a second pass"
+            );
         }
         let mut message = self.logger.mask(event.message);
         cut(&mut message, MAX_MESSAGE);
@@ -89,7 +109,7 @@ impl events::Host for Call {
         reason.truncate(MAX_REASON);
         (own.sink)(ProviderEvent {
             pod: pod.map(|pod| PodKey::new(pod.uid, pod.namespace, pod.name)),
-            container: event.container,
+            container: self.logger.mask(event.container),
             warning: event.severity == "Warning",
             reason: if reason.is_empty() { "Provider".to_owned() } else { reason },
             message,
@@ -97,3 +117,6 @@ impl events::Host for Call {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

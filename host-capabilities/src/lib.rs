@@ -23,6 +23,8 @@ pub mod store;
 pub mod stream;
 
 mod call;
+#[cfg(test)]
+mod canary;
 mod clock;
 mod grants;
 mod rate;
@@ -33,6 +35,7 @@ mod tls;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 
 pub use call::{Call, CallData, Subject};
@@ -54,6 +57,7 @@ pub struct Capabilities {
     pub(crate) config: Config,
     pub(crate) http: http::Http,
     pub(crate) dial: Arc<Egress>,
+    pub(crate) connections: Arc<Semaphore>,
     pub(crate) secrets: secrets::Secrets,
     pub(crate) pod_secrets: PodSecrets,
     pub(crate) store: Arc<dyn store::Store>,
@@ -91,6 +95,7 @@ impl Capabilities {
             config,
             http: http::Http::new(http_rules, dial_rules.clone()),
             dial: dial_rules,
+            connections: Arc::new(Semaphore::new(dial::MAX_CONNECTIONS)),
             secrets: secrets::Secrets::new(secrets),
             pod_secrets,
             store: host.store.clone(),

@@ -1,9 +1,10 @@
 //! `log`: the provider's lines in the host's log. Always granted.
 //!
-//! Default bound: 64 KiB a second after a burst of 256 KiB; a line is cut at 16 KiB. What is over the limit is counted,
-//! and the count stands on the next line that passes. Values of secrets that this provider was shown are masked.
+//! Default bound: 64 KiB a second after a burst of 256 KiB, each line counting 128 bytes more than it has; a line is cut at
+//! 16 KiB. What is over the limit is counted, and the count stands on the next line that passes. Values of secrets that
+//! this provider was shown are masked, and control characters are escaped: a line is one line.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::Level as TracingLevel;
 
@@ -17,6 +18,10 @@ use crate::{Call, Capabilities, Subject};
 const BYTES_PER_SECOND: f64 = 64.0 * 1024.0;
 const BURST: f64 = 256.0 * 1024.0;
 const MAX_LINE: usize = 16 * 1024;
+/// What the host adds to a line.
+const LINE_OVERHEAD: usize = 128;
+/// Larger contents are documents, not values; they are not looked for.
+const MAX_MASKED: usize = 64 * 1024;
 
 /// The limit of one provider's log.
 #[derive(Debug)]
@@ -34,17 +39,27 @@ impl Default for Log {
 #[derive(Clone)]
 pub struct Logger {
     capabilities: Arc<Capabilities>,
-    call: Arc<(Subject, Arc<Mask>)>,
+    call: Arc<(Subject, Mutex<Mask>)>,
 }
 
 impl Logger {
     pub(crate) fn new(capabilities: Arc<Capabilities>, subject: Subject, mask: Arc<Mask>) -> Self {
-        Self { capabilities, call: Arc::new((subject, mask)) }
+        Self { capabilities, call: Arc::new((subject, Mutex::new(Arc::unwrap_or_clone(mask)))) }
     }
 
     /// Replaces the secret values that this provider was shown by stars.
     pub fn mask(&self, text: String) -> String {
-        self.capabilities.secrets.mask(self.call.1.apply(text))
+        let text = self.call.1.lock().unwrap_or_else(PoisonError::into_inner).apply(text);
+        self.capabilities.secrets.mask(text)
+    }
+
+    /// Masks this content of a pod's Secret from now on.
+    pub(crate) fn remember_shown(&self, content: &[u8]) {
+        if let Ok(text) = std::str::from_utf8(content)
+            && text.len() <= MAX_MASKED
+        {
+            self.call.1.lock().unwrap_or_else(PoisonError::into_inner).add(text.trim());
+        }
     }
 
     /// Writes a line.
@@ -60,8 +75,19 @@ impl Logger {
             }
         }
         let mut line = self.mask(line);
+        if line.contains(|c: char| c.is_control() && c != '\t') {
+            line = line.chars().fold(String::with_capacity(line.len()), |mut line, c| {
+                match c {
+                    '\t' => line.push(c),
+                    c if c.is_control() => line.extend(c.escape_default()),
+                    c => line.push(c),
+                }
+                line
+            });
+        }
         cut(&mut line, MAX_LINE);
-        let Some(dropped) = self.capabilities.log.rate.take(line.len() as f64) else { return };
+        let cost = (line.len() + LINE_OVERHEAD) as f64;
+        let Some(dropped) = self.capabilities.log.rate.take(cost) else { return };
         let provider = self.capabilities.name.as_ref();
         let Subject { export, pod, id, version } = &self.call.0;
         let dropped = (dropped > 0).then_some(dropped);
@@ -81,14 +107,17 @@ impl Logger {
     }
 }
 
-/// Cuts a text at a character's border.
+/// Cuts a text to at most `max` bytes, at a character's border, and shows that it was.
 pub(crate) fn cut(text: &mut String, max: usize) {
+    const MARK: char = '…';
     if text.len() > max {
-        let at = (0..=max).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        text.truncate(at);
-        text.push('…');
+        text.truncate(text.floor_char_boundary(max.saturating_sub(MARK.len_utf8())));
+        text.push(MARK);
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 impl log::Host for Call {
     fn write(&mut self, level: Level, message: String, fields: Vec<(String, String)>) -> wasmtime::Result<()> {

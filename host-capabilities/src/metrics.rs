@@ -1,7 +1,9 @@
 //! `metrics`: a provider's own series on the host's Prometheus endpoint. Always granted.
 //!
-//! Default bound: 1,000 series a provider; what is over it is dropped and counted. Names get the prefix
-//! `vk_provider_`, and a label `provider`. Cost: one lock and one map look-up a call.
+//! Default bound: 1,000 series a provider, 16 labels each, 256 bytes a name or value. What is over it, or would make the
+//! page unreadable (one name of two kinds, a label `le`), is dropped and counted in `vk_provider_metrics_refused_total`.
+//! Names get the prefix `vk_provider_`, and a label `provider`. Values of secrets that the provider was shown are masked.
+//! Cost: one lock and one map look-up a call.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,6 +19,10 @@ use crate::bindings::vk::host::metrics;
 const MAX_SERIES: usize = 1_000;
 const MAX_LABELS: usize = 16;
 const MAX_TEXT: usize = 256;
+/// The host's own counter among the provider's; without `_total`, as all families are kept.
+const REFUSED: &str = "metrics_refused";
+/// What a histogram of a name takes beside it.
+const PARTS: [&str; 3] = ["_bucket", "_count", "_sum"];
 
 /// Bounds of a histogram's buckets, seconds.
 const BUCKETS: [f64; 15] =
@@ -50,6 +56,37 @@ struct State {
     refused: u64,
 }
 
+impl State {
+    /// Whether a new family would share a name with another.
+    fn clashes(&self, kind: Kind, name: &str) -> bool {
+        let of_histogram = |part| {
+            let family = name.strip_suffix(part).and_then(|of| self.families.get(of));
+            family.is_some_and(|family| family.kind == Kind::Histogram)
+        };
+        PARTS.into_iter().any(of_histogram)
+            || (kind == Kind::Histogram
+                && PARTS.iter().any(|part| self.families.contains_key(&format!("{name}{part}"))))
+    }
+
+    /// The series to record into, made if there is room for it.
+    fn series(&mut self, kind: Kind, name: &str, labels: Labels) -> Option<&mut Series> {
+        if !self.families.contains_key(name) && (self.series >= MAX_SERIES || self.clashes(kind, name)) {
+            return None;
+        }
+        let family = self.families.entry(name.to_owned()).or_insert(Family { kind, series: BTreeMap::new() });
+        if family.kind != kind || (self.series >= MAX_SERIES && !family.series.contains_key(&labels)) {
+            return None;
+        }
+        Some(family.series.entry(labels).or_insert_with(|| {
+            self.series += 1;
+            match kind {
+                Kind::Counter | Kind::Gauge => Series::Value(0.0),
+                Kind::Histogram => Series::Buckets { sum: 0.0, count: 0, buckets: [0; BUCKETS.len()] },
+            }
+        }))
+    }
+}
+
 /// The series of one provider; register it as a collector.
 pub struct Metrics {
     provider: Arc<str>,
@@ -68,26 +105,21 @@ impl Metrics {
         Self { provider, state: Mutex::default() }
     }
 
-    fn record(&self, kind: Kind, name: String, mut labels: Labels, value: f64) {
+    fn record(&self, kind: Kind, name: &str, mut labels: Labels, value: f64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = &mut *state;
         labels.sort();
-        if !value.is_finite() || !is_name(&name) || !are_labels(&labels) || (kind == Kind::Counter && value < 0.0) {
+        // A counter's name says that it is one, and no other's does.
+        let family = match name.strip_suffix("_total") {
+            Some(family) => (kind == Kind::Counter && value >= 0.0).then_some(family),
+            None => (kind != Kind::Counter).then_some(name),
+        };
+        let family = family.filter(|family| is_name(family) && *family != REFUSED);
+        let fits = value.is_finite() && are_labels(&labels);
+        let series = family.filter(|_| fits).and_then(|family| state.series(kind, family, labels));
+        let Some(series) = series else {
             state.refused += 1;
             return;
-        }
-        let family = state.families.entry(name).or_insert(Family { kind, series: BTreeMap::new() });
-        if family.kind != kind || (state.series >= MAX_SERIES && !family.series.contains_key(&labels)) {
-            state.refused += 1;
-            return;
-        }
-        let series = family.series.entry(labels).or_insert_with(|| {
-            state.series += 1;
-            match kind {
-                Kind::Counter | Kind::Gauge => Series::Value(0.0),
-                Kind::Histogram => Series::Buckets { sum: 0.0, count: 0, buckets: [0; BUCKETS.len()] },
-            }
-        });
+        };
         match series {
             Series::Value(own) if kind == Kind::Counter => *own += value,
             Series::Value(own) => *own = value,
@@ -110,7 +142,9 @@ fn is_name(name: &str) -> bool {
 
 fn are_labels(labels: &Labels) -> bool {
     labels.len() <= MAX_LABELS
-        && labels.iter().all(|(name, value)| is_name(name) && name != "provider" && value.len() <= MAX_TEXT)
+        && labels
+            .iter()
+            .all(|(name, value)| is_name(name) && name != "provider" && name != "le" && value.len() <= MAX_TEXT)
         && labels.windows(2).all(|pair| matches!(pair, [(a, _), (b, _)] if a != b))
 }
 
@@ -119,7 +153,7 @@ impl Collector for Metrics {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, family) in &state.families {
             // The encoder adds the suffix of a counter by itself.
-            let name = format!("vk_provider_{}", name.strip_suffix("_total").unwrap_or(name));
+            let name = format!("vk_provider_{name}");
             let metric_type = match family.kind {
                 Kind::Counter => MetricType::Counter,
                 Kind::Gauge => MetricType::Gauge,
@@ -138,72 +172,45 @@ impl Collector for Metrics {
                     Series::Buckets { sum, count, buckets } => {
                         let within = buckets.iter().sum::<u64>();
                         let mut bounds: Vec<(f64, u64)> = BUCKETS.into_iter().zip(buckets.iter().copied()).collect();
-                        bounds.push((f64::MAX, count - within));
+                        bounds.push((f64::INFINITY, count - within));
                         one.encode_histogram::<NoLabelSet>(*sum, *count, &bounds, None)?;
                     }
                 }
             }
         }
-        Ok(())
+        let name = format!("vk_provider_{REFUSED}");
+        let help = "What the provider reported and is not shown.";
+        let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
+        let labels = [("provider", &*self.provider)];
+        metric.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, u64>(&state.refused, None)
+    }
+}
+
+impl Call {
+    fn record(&self, kind: Kind, name: &str, mut labels: Labels, value: f64) {
+        for (_, value) in &mut labels {
+            *value = self.logger.mask(std::mem::take(value));
+        }
+        self.capabilities.metrics.record(kind, name, labels, value);
     }
 }
 
 impl metrics::Host for Call {
     fn add(&mut self, name: String, labels: Labels, value: f64) -> wasmtime::Result<()> {
-        self.capabilities.metrics.record(Kind::Counter, name, labels, value);
+        self.record(Kind::Counter, &name, labels, value);
         Ok(())
     }
 
     fn set(&mut self, name: String, labels: Labels, value: f64) -> wasmtime::Result<()> {
-        self.capabilities.metrics.record(Kind::Gauge, name, labels, value);
+        self.record(Kind::Gauge, &name, labels, value);
         Ok(())
     }
 
     fn observe(&mut self, name: String, labels: Labels, value: f64) -> wasmtime::Result<()> {
-        self.capabilities.metrics.record(Kind::Histogram, name, labels, value);
+        self.record(Kind::Histogram, &name, labels, value);
         Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use prometheus_client::encoding::text::encode;
-    use prometheus_client::registry::Registry;
-
-    use super::*;
-
-    fn shown(metrics: Metrics) -> String {
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(metrics));
-        let mut text = String::new();
-        encode(&mut text, &registry).unwrap();
-        text
-    }
-
-    #[test]
-    fn series_are_shown_with_their_provider() {
-        let metrics = Metrics::new("hyper".into());
-        metrics.record(Kind::Counter, "pulls_total".into(), vec![("result".into(), "ok".into())], 2.0);
-        metrics.record(Kind::Gauge, "quota".into(), vec![], 7.0);
-        metrics.record(Kind::Histogram, "start_seconds".into(), vec![], 0.02);
-        let text = shown(metrics);
-        assert!(text.contains("vk_provider_pulls_total{provider=\"hyper\",result=\"ok\"} 2.0"), "{text}");
-        assert!(text.contains("vk_provider_quota{provider=\"hyper\"} 7.0"), "{text}");
-        assert!(text.contains("vk_provider_start_seconds_bucket{le=\"0.025\",provider=\"hyper\"} 1"), "{text}");
-    }
-
-    #[test]
-    fn what_is_not_a_metric_is_refused() {
-        let metrics = Metrics::new("p".into());
-        metrics.record(Kind::Counter, "a_total".into(), vec![], f64::NAN);
-        metrics.record(Kind::Counter, "a_total".into(), vec![], -1.0);
-        metrics.record(Kind::Counter, "Bad Name".into(), vec![], 1.0);
-        metrics.record(Kind::Gauge, "g".into(), vec![("provider".into(), "other".into())], 1.0);
-        metrics.record(Kind::Gauge, "g".into(), vec![("l".into(), "1".into()), ("l".into(), "2".into())], 1.0);
-        for n in 0..MAX_SERIES + 5 {
-            metrics.record(Kind::Gauge, "many".into(), vec![("n".into(), n.to_string())], 1.0);
-        }
-        assert_eq!(metrics.state.lock().unwrap().series, MAX_SERIES);
-        assert_eq!(metrics.state.lock().unwrap().refused, 10);
-    }
-}
+mod tests;

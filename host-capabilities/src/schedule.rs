@@ -50,3 +50,6 @@ impl schedule::Host for Call {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use provider::{ByteStream, Code};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Handle;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use wasmtime::bail;
 use wasmtime::component::{Access, Accessor, Resource, StreamReader};
 
@@ -28,14 +28,18 @@ use crate::{Call, CallData};
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_READ: u32 = 1 << 20;
 const CHUNK: usize = 64 * 1024;
+/// Connections of one provider that are open at once.
+pub(crate) const MAX_CONNECTIONS: usize = 256;
 
 type Reader = Box<dyn AsyncRead + Send + Unpin>;
 type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+/// A connection's place among those open at once, held by each of its halves.
+type Place = Arc<OwnedSemaphorePermit>;
 
 /// An open connection.
 pub struct Connection {
     reading: Arc<Mutex<Option<Reading>>>,
-    writing: Arc<Mutex<Option<Writer>>>,
+    writing: Arc<Mutex<Option<Writing>>>,
     io: Handle,
 }
 
@@ -43,6 +47,12 @@ struct Reading {
     reader: Reader,
     /// What was put back.
     front: Bytes,
+    place: Place,
+}
+
+struct Writing {
+    writer: Writer,
+    _place: Place,
 }
 
 fn closed(failure: &std::io::Error) -> Error {
@@ -54,27 +64,37 @@ fn handed_over(half: &str) -> Error {
 }
 
 impl Connection {
-    fn new(reader: Reader, writer: Writer, io: Handle) -> Self {
+    fn new(reader: Reader, writer: Writer, place: OwnedSemaphorePermit, io: Handle) -> Self {
+        let place = Arc::new(place);
         Self {
-            reading: Arc::new(Mutex::new(Some(Reading { reader, front: Bytes::new() }))),
-            writing: Arc::new(Mutex::new(Some(writer))),
+            reading: Arc::new(Mutex::new(Some(Reading { reader, front: Bytes::new(), place: place.clone() }))),
+            writing: Arc::new(Mutex::new(Some(Writing { writer, _place: place }))),
             io,
         }
     }
 
-    async fn open(egress: &Egress, address: &Address, options: &Options) -> Result<Self, Error> {
+    async fn open(
+        egress: &Egress,
+        places: &Arc<Semaphore>,
+        address: &Address,
+        options: &Options,
+    ) -> Result<Self, Error> {
         let io = egress.io().clone();
+        let place = places.clone().try_acquire_owned().map_err(|_| {
+            let message = format!("dial: {MAX_CONNECTIONS} connections of this provider are open, which is the limit");
+            error(Code::Limit, message)
+        })?;
         match address {
             Address::Unix(path) => {
                 let (reader, writer) =
                     egress.connect_unix(path).await.map_err(|failure| connect_error(&failure))?.into_split();
-                Ok(Self::new(Box::new(reader), Box::new(writer), io))
+                Ok(Self::new(Box::new(reader), Box::new(writer), place, io))
             }
             Address::Tcp { host, port, tls } => {
                 let socket = egress.connect(host, *port).await.map_err(|failure| connect_error(&failure))?;
                 if !tls {
                     let (reader, writer) = socket.into_split();
-                    return Ok(Self::new(Box::new(reader), Box::new(writer), io));
+                    return Ok(Self::new(Box::new(reader), Box::new(writer), place, io));
                 }
                 let name = if options.server_name.is_empty() { host } else { &options.server_name };
                 let invalid = |_| error(Code::Invalid, format!("dial: `{name}` is no TLS server name"));
@@ -84,7 +104,7 @@ impl Connection {
                     .await
                     .map_err(|failure| error(Code::Unavailable, format!("dial: TLS with {host}:{port}: {failure}")))?;
                 let (reader, writer) = tokio::io::split(socket);
-                Ok(Self::new(Box::new(reader), Box::new(writer), io))
+                Ok(Self::new(Box::new(reader), Box::new(writer), place, io))
             }
         }
     }
@@ -102,15 +122,15 @@ impl Reading {
     }
 
     /// All that comes, until the end.
-    fn into_stream(self, writing: Arc<Mutex<Option<Writer>>>) -> ByteStream {
+    fn into_stream(self, writing: Arc<Mutex<Option<Writing>>>) -> ByteStream {
         let front = (!self.front.is_empty()).then_some(Ok(self.front));
         // A writing half that nobody took stays open as long as the other side may still speak.
-        let rest = futures::stream::unfold(Some((self.reader, writing)), |state| async {
-            let (mut reader, writing) = state?;
+        let rest = futures::stream::unfold(Some((self.reader, writing, self.place)), |state| async {
+            let (mut reader, writing, place) = state?;
             let mut chunk = BytesMut::with_capacity(CHUNK);
             match reader.read_buf(&mut chunk).await {
                 Ok(0) => None,
-                Ok(_) => Some((Ok(chunk.freeze()), Some((reader, writing)))),
+                Ok(_) => Some((Ok(chunk.freeze()), Some((reader, writing, place)))),
                 Err(failure) => Some((Err(provider::Error::new(Code::Closed, format!("dial: {failure}"))), None)),
             }
         });
@@ -119,16 +139,16 @@ impl Reading {
 }
 
 /// Sends all of the input, then ends the half, or puts it back to stay open as long as the reading half.
-async fn copy(mut input: ByteStream, mut writer: Writer, keep: Option<Arc<Mutex<Option<Writer>>>>) {
+async fn copy(mut input: ByteStream, mut writing: Writing, keep: Option<Arc<Mutex<Option<Writing>>>>) {
     while let Some(Ok(chunk)) = input.next().await {
         // That the connection is gone is told by its reading half.
-        if writer.write_all(&chunk).await.is_err() || writer.flush().await.is_err() {
+        if writing.writer.write_all(&chunk).await.is_err() || writing.writer.flush().await.is_err() {
             return;
         }
     }
     match keep {
-        Some(place) => *place.lock().await = Some(writer),
-        None => drop(writer.shutdown().await),
+        Some(place) => *place.lock().await = Some(writing),
+        None => drop(writing.writer.shutdown().await),
     }
 }
 
@@ -141,7 +161,7 @@ impl Call {
         Ok(self.connection(connection)?.reading.clone())
     }
 
-    fn writing_half(&self, connection: &Resource<Connection>) -> wasmtime::Result<Arc<Mutex<Option<Writer>>>> {
+    fn writing_half(&self, connection: &Resource<Connection>) -> wasmtime::Result<Arc<Mutex<Option<Writing>>>> {
         Ok(self.connection(connection)?.writing.clone())
     }
 }
@@ -163,7 +183,8 @@ impl<T: Send + 'static> dial::HostWithStore<T> for CallData {
                 return Err(error(Code::Invalid, message));
             }
             let timeout = options.timeout.map_or(DEFAULT_TIMEOUT, Duration::from_nanos);
-            match tokio::time::timeout(timeout, Connection::open(&own.dial, &parsed, &options)).await {
+            match tokio::time::timeout(timeout, Connection::open(&own.dial, &own.connections, &parsed, &options)).await
+            {
                 Ok(opened) => opened,
                 Err(_) => Err(error(Code::Timeout, format!("dial: {address} did not answer within {timeout:?}"))),
             }
@@ -224,7 +245,7 @@ impl<T: Send + 'static> dial::HostConnectionWithStore<T> for CallData {
     ) -> wasmtime::Result<Result<(), Error>> {
         let writing = accessor.with(|mut access| access.get().writing_half(&connection))?;
         let mut writing = writing.lock().await;
-        let Some(writer) = writing.as_mut() else { return Ok(Err(handed_over("writing"))) };
+        let Some(Writing { writer, .. }) = writing.as_mut() else { return Ok(Err(handed_over("writing"))) };
         let written = async {
             writer.write_all(&bytes).await?;
             writer.flush().await
@@ -245,8 +266,8 @@ impl<T: Send + 'static> dial::HostConnectionWithStore<T> for CallData {
         connection: Resource<Connection>,
     ) -> wasmtime::Result<Result<(), Error>> {
         let writing = accessor.with(|mut access| access.get().writing_half(&connection))?;
-        let Some(mut writer) = writing.lock().await.take() else { return Ok(Ok(())) };
-        Ok(writer.shutdown().await.map_err(|failure| closed(&failure)))
+        let Some(mut own) = writing.lock().await.take() else { return Ok(Ok(())) };
+        Ok(own.writer.shutdown().await.map_err(|failure| closed(&failure)))
     }
 
     fn send(
@@ -260,10 +281,10 @@ impl<T: Send + 'static> dial::HostConnectionWithStore<T> for CallData {
             Err(input) => stream::receive(input, &mut host)?,
         };
         let connection = host.get().connection(&connection)?;
-        let writer = connection.writing.try_lock().ok().and_then(|mut writing| writing.take());
-        let Some(writer) = writer else { return Ok(Err(handed_over("writing"))) };
+        let own = connection.writing.try_lock().ok().and_then(|mut writing| writing.take());
+        let Some(own) = own else { return Ok(Err(handed_over("writing"))) };
         let keep = (sending.at_end == "keep").then(|| connection.writing.clone());
-        connection.io.spawn(copy(input, writer, keep));
+        connection.io.spawn(copy(input, own, keep));
         Ok(Ok(()))
     }
 

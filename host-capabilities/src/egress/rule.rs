@@ -149,7 +149,7 @@ impl Rule {
         if prefix.contains(['?', '#']) {
             return Err(fail("the path prefix holds a query, which no rule can limit".to_owned()));
         }
-        if !is_http && !(methods.is_empty() && prefix.is_empty()) {
+        if !is_http && (!methods.is_empty() || !prefix.is_empty()) {
             return Err(fail("a raw connection has no methods and no path: they would limit nothing".to_owned()));
         }
         Ok(Self::Network {

@@ -3,18 +3,22 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
 use provider::{ByteStream, PodKey};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 use wasmtime::component::{Accessor, StreamReader};
 use wasmtime::{Engine, Store};
 
+use crate::bindings::vk::host::blobs;
 use crate::bindings::vk::host::types::Source;
 use crate::config::NodeIdentity;
 use crate::egress::Rule;
 use crate::error::Error;
 use crate::events::ProviderEvent;
 use crate::mask::Mask;
+use crate::metrics::Metrics;
 use crate::store::Embedded;
 use crate::stream;
 use crate::{Call, CallData, Capabilities, Grants, Host, Subject};
@@ -24,7 +28,7 @@ pub(crate) struct Guest {
     pub(crate) store: Store<Call>,
     pub(crate) capabilities: Arc<Capabilities>,
     pub(crate) events: Arc<Mutex<Vec<ProviderEvent>>>,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 /// Rules as the command line reads them.
@@ -72,9 +76,18 @@ impl Guest {
         };
         let sink = Box::new(move |event| told.lock().unwrap().push(event));
         let capabilities = Arc::new(Capabilities::new("mock", node, grants, &host, sink));
+        Self { events, _folder: Some(folder), ..Self::calling(capabilities, mask) }
+    }
+
+    /// Another call of the same provider.
+    pub(crate) fn of(capabilities: Arc<Capabilities>) -> Self {
+        Self::calling(capabilities, Mask::default())
+    }
+
+    fn calling(capabilities: Arc<Capabilities>, mask: Mask) -> Self {
         let subject = Subject { export: "pods.create", pod: Some(pod()), id: 7, version: "sha256:abc".into() };
         let call = Call::new(capabilities.clone(), subject, mask.into());
-        Self { store: Store::new(&Engine::default(), call), capabilities, events, _folder: folder }
+        Self { store: Store::new(&Engine::default(), call), capabilities, events: Arc::default(), _folder: None }
     }
 
     /// Runs calls of host functions as a guest's own would run.
@@ -96,9 +109,18 @@ pub(crate) async fn read(accessor: &Accessor<Call, CallData>, source: Source) ->
     (bytes, told.await.unwrap())
 }
 
+/// A stream of the host's with these bytes.
+pub(crate) fn spooled(accessor: &Accessor<Call, CallData>, bytes: &[u8]) -> StreamReader<u8> {
+    accessor
+        .with(|access| <CallData as blobs::HostWithStore<Call>>::spool(access, bytes.to_vec()))
+        .unwrap()
+        .unwrap()
+        .content
+}
+
 /// Takes a stream over as the host does when a guest hands it back.
 pub(crate) fn take(accessor: &Accessor<Call, CallData>, content: StreamReader<u8>) -> ByteStream {
-    accessor.with(|mut access| stream::take(content, &mut access).ok().expect("a stream of the host's").into_stream())
+    accessor.with(|mut access| stream::take(content, &mut access).expect("a stream of the host's").into_stream())
 }
 
 /// All that is still to come.
@@ -109,6 +131,16 @@ pub(crate) async fn collect(stream: &mut ByteStream) -> Result<Vec<u8>, provider
         bytes.extend_from_slice(&chunk?);
     }
     Ok(bytes)
+}
+
+/// A provider's series, to be registered while the test keeps them too.
+#[derive(Debug)]
+pub(crate) struct Shared(pub(crate) Arc<Metrics>);
+
+impl Collector for Shared {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        self.0.encode(encoder)
+    }
 }
 
 mod ending {

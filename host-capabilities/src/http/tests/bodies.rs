@@ -1,25 +1,13 @@
 //! Bodies in both directions: bounds, ends, and streams that never enter the guest.
 
-use wasmtime::component::{Accessor, StreamReader};
-
 use super::{fetch, fetched, get, refused, send};
-use crate::bindings::vk::host::blobs;
+use crate::Grants;
 use crate::bindings::vk::host::http::Body;
 use crate::testing::backend::{Backend, ok};
-use crate::testing::guest::{Guest, collect, grants, read, take};
-use crate::{Call, CallData, Grants};
+use crate::testing::guest::{Guest, collect, grants, read, spooled, take};
 
 fn loopback() -> Grants {
     grants(&["http://127.0.0.1:*"], &[], &[])
-}
-
-/// A stream of the host's.
-pub(super) fn spooled(accessor: &Accessor<Call, CallData>, bytes: &[u8]) -> StreamReader<u8> {
-    accessor
-        .with(|access| <CallData as blobs::HostWithStore<Call>>::spool(access, bytes.to_vec()))
-        .unwrap()
-        .unwrap()
-        .content
 }
 
 #[tokio::test]

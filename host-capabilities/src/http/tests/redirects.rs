@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{fetch, fetched, get, refused, with_headers};
 use crate::bindings::vk::host::http::Body;
 use crate::testing::backend::{Backend, ok, redirect};
-use crate::testing::guest::{Guest, grants};
+use crate::testing::guest::{Guest, grants, spooled};
 
 #[tokio::test]
 async fn without_leave_to_follow_the_redirect_is_the_answer() {
@@ -164,7 +164,7 @@ async fn a_stream_that_was_sent_is_not_sent_again() {
             let mut request = get(url);
             request.method = "POST".to_owned();
             request.redirects = 1;
-            request.body = Body::Chunks(super::bodies::spooled(accessor, b"once"));
+            request.body = Body::Chunks(spooled(accessor, b"once"));
             fetch(accessor, request, 1024).await
         })
         .await
