@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use pod_worker::Probe;
 use provider::PodKey;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::api::FromWatch;
+use crate::pods::assumed;
 
 /// Marks a pod that another source than the API server made; the API server's copy only mirrors it.
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -130,14 +132,18 @@ pub(crate) struct Parsed {
     pub metadata: ObjectMeta,
     pub spec: PodSpec,
     pub status: PodStatus,
+    /// The results of its probes.
+    pub probes: Vec<Probe>,
 }
 
 impl Record {
     /// Parses it.
     pub fn parse(&self) -> Result<Parsed, serde_json::Error> {
+        let spec = serde_json::from_str(&self.spec)?;
         Ok(Parsed {
             metadata: serde_json::from_str(&self.metadata)?,
-            spec: serde_json::from_str(&self.spec)?,
+            probes: assumed(&spec),
+            spec,
             status: serde_json::from_str(&self.status)?,
         })
     }

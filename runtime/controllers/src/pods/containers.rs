@@ -23,6 +23,7 @@ pub(super) fn plan(core: &mut Core, now: Timestamp, todo: &mut Todo) {
         },
         spec: PodSpec::default(),
         status: PodStatus::default(),
+        probes: Vec::new(),
     };
     let parsed = parsed.as_deref().unwrap_or(&orphan);
     let status = core.base_status(parsed);

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::whole::Whole;
 use super::withheld::{self, Given};
-use super::{containers, whole};
+use super::{containers, probes, whole};
 use crate::events::PodEvent;
 use crate::record::{Parsed, Record};
 
@@ -129,6 +129,7 @@ pub(crate) struct Core {
     pub(super) verdict: Option<Verdict>,
     pub(super) told: Told,
     given: Given,
+    probes_told: bool,
     /// When its grace period ends, once somebody asked for its deletion: counted from when we heard of it, as the kubelet
     /// does, for the API server's clock is another one.
     pub(super) delete_by: Option<Timestamp>,
@@ -148,6 +149,7 @@ impl Core {
             verdict: None,
             told: Told::default(),
             given: Given::new(),
+            probes_told: false,
             delete_by: None,
             writing: Writing::default(),
         }
@@ -285,6 +287,10 @@ impl Core {
             return;
         }
         let Some(parsed) = self.parsed() else { return };
+        // Once: before the first status.
+        if parsed.status.start_time.is_none() && !std::mem::replace(&mut self.probes_told, true) {
+            todo.effects.extend(probes::told(&parsed.spec).map(Effect::Event));
+        }
         let status = self.base_status(&parsed);
         let view = view(&parsed, &status);
         match view.active_deadline() {
@@ -421,5 +427,5 @@ impl Core {
 }
 
 pub(super) fn view<'a>(parsed: &'a Parsed, status: &'a PodStatus) -> PodView<'a> {
-    PodView { metadata: &parsed.metadata, spec: &parsed.spec, status, probes: &[] }
+    PodView { metadata: &parsed.metadata, spec: &parsed.spec, status, probes: &parsed.probes }
 }

@@ -17,6 +17,7 @@ mod core;
 mod index;
 mod observe;
 mod observer;
+mod probes;
 mod report;
 mod timer;
 mod whole;
@@ -31,6 +32,7 @@ use provider::{Description, Kind, Provider};
 use tokio::task::JoinSet;
 
 pub use index::{ContainerView, Index as PodIndex, PodView};
+pub(crate) use probes::assumed;
 pub(crate) use whole::CallFailed;
 
 use self::core::Context;

@@ -50,6 +50,7 @@ async fn web_pods_are_scheduled_serve_log_scale_and_leave_nothing() -> Result<()
                     "containers": [{
                         "name": "server", "image": IMAGE,
                         "command": ["sh", "-c", "trap 'exit 0' TERM; echo serving; httpd -f -p 80 -h /www & wait $!"],
+                        "readinessProbe": { "httpGet": { "port": 80 } },
                         "volumeMounts": [{ "name": "www", "mountPath": "/www" }],
                     }],
                     "volumes": [{ "name": "www", "emptyDir": {} }, { "name": "key", "secret": { "secretName": "key" } }],
