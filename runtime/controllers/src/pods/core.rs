@@ -35,6 +35,8 @@ pub(crate) struct Context {
     pub is_whole: bool,
     /// The backend was listed completely at least once: what it did not name it does not have.
     pub is_known: bool,
+    /// The API server listed the node's pods at least once: what it did not name it does not have.
+    pub is_listed: bool,
     /// Addresses of the node.
     pub host_ips: Vec<IpAddr>,
 }
@@ -242,6 +244,10 @@ impl Core {
     /// What is to be done at the backend now.
     pub fn plan(&mut self, now: Timestamp, context: &Context) -> Todo {
         let mut todo = Todo::default();
+        if self.record.is_none() && !context.is_listed {
+            // Whether it is an orphan is not known yet.
+            return todo;
+        }
         if self.seen.is_none() {
             if !context.is_known {
                 // Whether the backend runs it already is not known yet.
@@ -428,4 +434,33 @@ impl Core {
 
 pub(super) fn view<'a>(parsed: &'a Parsed, status: &'a PodStatus) -> PodView<'a> {
     PodView { metadata: &parsed.metadata, spec: &parsed.spec, status, probes: &parsed.probes }
+}
+
+#[cfg(test)]
+mod tests {
+    use pod_worker::observation::{Object, ObjectState};
+
+    use super::*;
+
+    /// A pod that the backend runs and that the API server has not told of.
+    fn untold(context: &Context) -> Core {
+        let mut core = Core::new(PodKey::new("u", "default", "web"), context);
+        core.set_seen(Observation {
+            objects: vec![Object::new(0, "backend-1", ObjectState::Running)],
+            ..Observation::default()
+        });
+        core
+    }
+
+    #[test]
+    fn what_the_backend_runs_is_no_orphan_before_the_api_server_has_listed_its_pods() {
+        let now = Timestamp::UNIX_EPOCH;
+        for is_whole in [true, false] {
+            let context = Context { is_whole, is_known: true, ..Context::default() };
+            let mut core = untold(&context);
+            assert_eq!(core.plan(now, &context), Todo::default());
+            let listed = Context { is_listed: true, ..context };
+            assert!(!core.plan(now, &listed).effects.is_empty(), "an orphan is ended");
+        }
+    }
 }

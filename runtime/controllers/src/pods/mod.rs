@@ -9,7 +9,8 @@
 //! | `observer` | asks the backend: lists, watches, refreshes |
 //!
 //! Work is keyed by UID; one pod never waits for another. Nothing is asked of the backend before it was listed once, so
-//! that nothing is made twice after a restart. A pod that nothing happens to costs no task and no timer.
+//! that nothing is made twice after a restart; and nothing is taken for an orphan before the API server listed the node's
+//! pods once, however long it is away. A pod that nothing happens to costs no task and no timer.
 
 mod changes;
 mod containers;
@@ -81,6 +82,14 @@ impl Shared {
     pub fn context(&self) -> Arc<Context> {
         self.context.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// All pods have something new in common.
+    pub fn learn(&self, change: impl FnOnce(&mut Context)) {
+        let mut context = self.context.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = (**context).clone();
+        change(&mut next);
+        *context = Arc::new(next);
+    }
 }
 
 /// Runs the pods of one node until it is dropped.
@@ -108,7 +117,7 @@ impl PodController {
             dns: settings.dns.clone(),
         };
         let is_whole = matches!(provider.kind(), Kind::Pods(_));
-        let context = Context { is_whole, is_known: false, host_ips: settings.addresses.clone() };
+        let context = Context { is_whole, host_ips: settings.addresses.clone(), ..Context::default() };
         let shared = Arc::new(Shared {
             facts: RwLock::new(Arc::new(facts(&settings, !is_whole, description))),
             context: RwLock::new(Arc::new(context)),
@@ -187,6 +196,7 @@ async fn watch(shared: Arc<Shared>) {
             Event::Deleted(record) => shared.index.deleted(Timestamp::now(), &record.key.uid),
             Event::Listed => {
                 if let Some(listed) = listed.take() {
+                    shared.learn(|context| context.is_listed = true);
                     shared.index.keep_only(Timestamp::now(), &listed);
                 }
             }

@@ -179,12 +179,7 @@ async fn list_once(shared: &Shared) -> Result<bool, Error> {
 
 /// The backend was listed completely for the first time.
 fn known(shared: &Shared) {
-    {
-        let mut context = shared.context.write().unwrap_or_else(PoisonError::into_inner);
-        let mut next = (**context).clone();
-        next.is_known = true;
-        *context = Arc::new(next);
-    }
+    shared.learn(|context| context.is_known = true);
     for cell in shared.index.cells() {
         shared.index.plan(&cell);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
-use e2e::{Engine, NodeBuilder, eventually, within};
+use e2e::{Cluster, Engine, NodeBuilder, eventually, within};
 use kube::api::{DeleteParams, ListParams};
 
 use crate::shared::{cluster, create, is_ready, patient, pod, pods, runs};
@@ -99,4 +99,38 @@ async fn pods_that_were_deleted_while_nobody_looked_are_collected() -> Result<()
     .await?;
     node.stop()?;
     engine.down()
+}
+
+#[tokio::test]
+async fn pods_run_on_when_the_api_server_comes_back_later_than_the_runtime() -> Result<()> {
+    let cluster = Cluster::start()?;
+    let client = cluster.client().await?;
+    let namespace = cluster.namespace(&client, "late").await?;
+    let mut node = NodeBuilder::mock(&cluster, "late-node")?.start(&client).await?;
+    let pods = pods(&client, &namespace);
+    for n in 0..PODS {
+        create(&pods, pod(&format!("p{n}"), "late-node", &[patient("c")])).await?;
+    }
+    eventually("ready pods", 60, async || {
+        let all = pods.list(&ListParams::default()).await?.items;
+        Ok((all.iter().filter(|pod| is_ready(pod)).count() == PODS).then_some(()))
+    })
+    .await?;
+    let before = runs(&pods).await?;
+
+    // The backend's list is there at once, and the API server's is not.
+    node.kill()?;
+    node.restart()?;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(runs(&pods).await?, before);
+    node.kill()?;
+    cluster.stop("apiserver")?;
+    node.restart()?;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    cluster.resume("apiserver")?;
+    node.ready(&client).await?;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(runs(&pods).await?, before);
+    assert!(pods.list(&ListParams::default()).await?.items.iter().all(is_ready));
+    cluster.down()
 }
