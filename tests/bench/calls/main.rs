@@ -1,6 +1,7 @@
 //! What a provider call costs: a fresh instance each, one after the other and many at once.
 //!
-//! `quiet` answers at once; `mock` keeps the pod in its store, durably, which is a write to the disk for each batch of calls.
+//! `update` takes a pod and answers at once; `create` of `mock` keeps it in the store, durably, which is a write to the disk
+//! for each batch of calls.
 
 #![expect(clippy::print_stdout, reason = "a bench says what it measured")]
 
@@ -27,11 +28,11 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         println!("{:<28} {:>9} {:>9} {:>9} {:>9} {:>9}", "call", "p50", "p99", "1 caller", "2 callers", "64");
-        let quiet = provider(&e2e::test_component("quiet")).await?;
-        measure("quiet: create, 4 KB pod", quiet.clone(), (ALONE, AT_ONCE), Call::Create).await?;
-        measure("quiet: list, no pods", quiet, (ALONE, AT_ONCE), Call::List).await?;
+        let plain = provider(&e2e::test_component("misbehaving")).await?;
+        measure("update, 4 KB pod", plain.clone(), (ALONE, AT_ONCE), Call::Update).await?;
+        measure("list, no pods", plain, (ALONE, AT_ONCE), Call::List).await?;
         let mock = provider(&e2e::component("mock")).await?;
-        measure("mock: create, 4 KB pod", mock, (ALONE / 50, AT_ONCE / 30), Call::Create).await
+        measure("create, 4 KB pod, stored", mock, (ALONE / 50, AT_ONCE / 30), Call::Create).await
     })
 }
 
@@ -58,6 +59,7 @@ async fn provider(component: &Path) -> Result<Arc<ComponentProvider>> {
 #[derive(Clone, Copy)]
 enum Call {
     Create,
+    Update,
     List,
 }
 
@@ -70,6 +72,12 @@ impl Call {
                 let pod = pod(n);
                 let began = Instant::now();
                 pods.create(pod).await?;
+                Ok(began.elapsed())
+            }
+            Self::Update => {
+                let pod = pod(n);
+                let began = Instant::now();
+                pods.update(pod, Vec::new()).await?;
                 Ok(began.elapsed())
             }
             Self::List => {
