@@ -9,6 +9,7 @@ mod inspect;
 mod logging;
 mod node_pods;
 mod provider_config;
+mod provider_events;
 mod reviews;
 mod run;
 mod state;

@@ -9,10 +9,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use components::{Bytes, CodeCache, Compiled, ComponentProvider, Engine, Limits};
 use controllers::{
-    Api, ClusterDns, NodeController, NodeSettings, PodController, PodEvent, PodSettings, Recorder, connect, recorder,
+    Api, ClusterDns, NodeController, NodeSettings, PodController, PodSettings, connect, recorder,
 };
 use host_capabilities::config::{Config as ProviderConfig, NodeIdentity};
-use host_capabilities::events::{EventSink, ProviderEvent};
 use host_capabilities::{Capabilities, Grants, Host};
 use kubelet_api::{Authorization, ClientCa, Config as ServerConfig, Identity, Node, Server};
 use provider::Provider;
@@ -21,10 +20,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::arguments::RunArguments;
 use crate::node_pods::Pods;
 use crate::reviews::Reviews;
-use crate::{addresses, cluster, logging, provider_config, state, taints};
+use crate::{addresses, cluster, logging, provider_config, provider_events, state, taints};
 
+// Is not there, and nothing is built, when the types become those of another version.
+k8s_openapi::k8s_if_1_36! {
 /// The Kubernetes version whose kubelet this behaves as.
 const KUBERNETES: &str = "v1.36.0";
+}
 
 pub fn run(arguments: RunArguments) -> Result<()> {
     logging::start(arguments.log_format, arguments.log_level);
@@ -62,7 +64,8 @@ async fn node(arguments: RunArguments) -> Result<()> {
         operating_system: arguments.os.label().to_owned(),
         cluster_domain: arguments.cluster_domain.clone(),
     };
-    let sink = sink(recorder.clone(), arguments.nodename.clone());
+    let own_pods = provider_events::Pods::default();
+    let sink = provider_events::sink(recorder.clone(), arguments.nodename.clone(), own_pods.clone());
     let capabilities = Arc::new(Capabilities::new(&name, identity, grants, &host, sink));
     let provider: Arc<ComponentProvider> =
         Arc::new(ComponentProvider::load(&engine, compiled, limits, capabilities).await?);
@@ -98,6 +101,8 @@ async fn node(arguments: RunArguments) -> Result<()> {
         recorder.clone(),
         first.as_ref().unwrap_or(&provider::Description::default()),
     ));
+    // Set once, here.
+    let _ = own_pods.set(pods.index());
     let parts =
         Node { provider: provider.clone(), pods: Arc::new(Pods(pods.index())), metrics: None, health: Vec::new() };
     let server = Server::bind(server, parts).await?;
@@ -167,25 +172,6 @@ fn grants(arguments: &RunArguments) -> Result<Grants> {
         secrets: arguments.secret.clone(),
         pod_secrets: arguments.pod_secrets,
         config: ProviderConfig { values: provider_config::settings(arguments)? },
-    })
-}
-
-/// Where a provider's own Events go.
-fn sink(recorder: Recorder, node: String) -> EventSink {
-    Box::new(move |event: ProviderEvent| {
-        let told = PodEvent {
-            warning: event.warning,
-            reason: event.reason,
-            message: event.message,
-            field_path: match event.container.as_str() {
-                "" => String::new(),
-                container => format!("spec.containers{{{container}}}"),
-            },
-        };
-        match &event.pod {
-            Some(pod) => recorder.pod(pod, told),
-            None => recorder.node(&node, "", told),
-        }
     })
 }
 

@@ -303,6 +303,11 @@ impl Index {
         })
     }
 
+    /// Whether this very pod is one of the node's.
+    pub fn has(&self, key: &PodKey) -> bool {
+        self.cell(&key.uid).is_some_and(|cell| cell.core().key() == key)
+    }
+
     /// How many pods there are.
     pub fn len(&self) -> usize {
         self.pods().by_uid.len()
