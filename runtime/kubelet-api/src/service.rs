@@ -22,13 +22,13 @@ use crate::auth::Gate;
 use crate::health::{self, Checks};
 use crate::logs::Logs;
 use crate::pods::{self, NodePods};
-use crate::respond::{self, Body, BodyError, PROMETHEUS, Response};
+use crate::respond::{self, Body, BodyError, OPEN_METRICS, Response};
 use crate::route::{self, Route};
 use crate::stats::Stats;
 
 /// Tells the process' own metrics.
 pub trait Metrics: Send + Sync {
-    /// All of them, in the Prometheus text format 0.0.4.
+    /// All of them, in the text format OpenMetrics 1.0.
     fn text(&self) -> String;
 }
 
@@ -110,7 +110,7 @@ impl Service {
             Route::StatsSummary => self.stats.summary(query.unwrap_or_default()).await,
             Route::ResourceMetrics => self.stats.resource_metrics().await,
             Route::Metrics => match &self.metrics {
-                Some(metrics) => respond::full(StatusCode::OK, PROMETHEUS, metrics.text()),
+                Some(metrics) => respond::full(StatusCode::OK, OPEN_METRICS, metrics.text()),
                 None => respond::text(StatusCode::NOT_IMPLEMENTED, "this process keeps no metrics of its own"),
             },
             Route::Exec => unserved("exec", self.provider.exec().is_some()),

@@ -7,6 +7,7 @@ mod arguments;
 mod cluster;
 mod inspect;
 mod logging;
+mod metrics;
 mod node_pods;
 mod provider_config;
 mod provider_events;

@@ -8,9 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use components::{Bytes, CodeCache, Compiled, ComponentProvider, Engine, Limits};
-use controllers::{
-    Api, ClusterDns, NodeController, NodeSettings, PodController, PodSettings, connect, recorder,
-};
+use controllers::{Api, ClusterDns, NodeController, NodeSettings, PodController, PodSettings, connect, recorder};
 use host_capabilities::config::{Config as ProviderConfig, NodeIdentity};
 use host_capabilities::{Capabilities, Grants, Host};
 use kubelet_api::{Authorization, ClientCa, Config as ServerConfig, Identity, Node, Server};
@@ -20,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::arguments::RunArguments;
 use crate::node_pods::Pods;
 use crate::reviews::Reviews;
-use crate::{addresses, cluster, logging, provider_config, provider_events, state, taints};
+use crate::{addresses, cluster, logging, metrics, provider_config, provider_events, state, taints};
 
 // Is not there, and nothing is built, when the types become those of another version.
 k8s_openapi::k8s_if_1_36! {
@@ -103,8 +101,13 @@ async fn node(arguments: RunArguments) -> Result<()> {
     ));
     // Set once, here.
     let _ = own_pods.set(pods.index());
-    let parts =
-        Node { provider: provider.clone(), pods: Arc::new(Pods(pods.index())), metrics: None, health: Vec::new() };
+    let page = metrics::Page::of(provider.capabilities().metrics.clone());
+    let parts = Node {
+        provider: provider.clone(),
+        pods: Arc::new(Pods(pods.index())),
+        metrics: Some(Arc::new(page)),
+        health: Vec::new(),
+    };
     let server = Server::bind(server, parts).await?;
     let kubelet_port = server.address().port();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
