@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use components::Digest;
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -17,7 +17,8 @@ pub async fn config(kubeconfig: Option<&Path>) -> Result<Config> {
                 .await
                 .with_context(|| format!("the kubeconfig {} (--kubeconfig) can't be used", path.display()))
         }
-        None => Config::infer().await.context("no cluster: --kubeconfig names a kubeconfig"),
+        // It names its causes by itself.
+        None => Config::infer().await.map_err(|error| anyhow!("no cluster, and no --kubeconfig: {error}")),
     }
 }
 
