@@ -63,8 +63,10 @@ inside() {
 
 start_node() {
     echo "$bold\$ vk-runtime ${*:2}$plain"
-    # A process group of its own: Ctrl-C is for this script, which ends the node in its turn.
-    setsid nsenter --net="/run/netns/$NETNS" "$@" >"$control_plane/node.log" 2>&1 </dev/null &
+    # A process group of its own: Ctrl-C is for this script, which ends the node in its turn, also if it is killed.
+    local dies=(setpriv --pdeathsig TERM)
+    [[ -z ${KEEP:-} ]] || dies=()
+    setsid "${dies[@]}" nsenter --net="/run/netns/$NETNS" "$@" >"$control_plane/node.log" 2>&1 </dev/null &
     node_process=$!
 }
 

@@ -89,8 +89,10 @@ impl NodeBuilder {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new("nsenter");
+        // Goes with the thread that started it, should that not get to end it.
+        let mut command = Command::new("setpriv");
         command
+            .args(["--pdeathsig", "TERM", "nsenter"])
             .arg(format!("--net=/run/netns/{}", self.netns))
             .arg(binary())
             .args(["--nodename", &self.name, "--kubelet-port", "0"])
@@ -130,7 +132,7 @@ impl NodeBuilder {
         let log = File::options().append(true).create(true).open(self.folder.join("log"))?;
         let mut command = self.command();
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        command.spawn().context("nsenter can't be run")
+        command.spawn().context("setpriv can't be run")
     }
 
     /// Starts it, and waits until its Node is Ready.
