@@ -4,15 +4,16 @@
 //! |---------------------------------------------------|----------------|
 //! | wait for a slot in the lane, then in the pool     | queueing       |
 //! | make store and instance, call, lift the result    | wall time, CPU |
-//! | answer the caller                                 |                |
-//! | drop store and instance                           | nobody's wait  |
+//! | answer the caller, leave the lane                 |                |
+//! | drop store and instance, leave the pool           | nobody's wait  |
 //!
-//! A caller that goes away ends its call. A guest that traps or breaks a limit costs its own call and nothing else.
+//! A caller that goes away ends its call. A guest that traps or breaks a limit costs its own call and nothing else. What a
+//! guest does after its answer is part of its call too, unless it waits.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use host_capabilities::bindings::vk::host::types::Error as WitError;
 use host_capabilities::error::to_provider;
@@ -23,15 +24,16 @@ use provider::{Code, Error, Output, PodKey, Result};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
-use wasmtime::component::{Accessor, ComponentNamedList, Instance, Lift, Lower};
-use wasmtime::{Store, Trap, UpdateDeadline};
+use wasmtime::component::{Accessor, ComponentNamedList, Instance, InstancePre, Lift, Lower};
+use wasmtime::{Store, UpdateDeadline};
 
 use crate::bindings::vk::provider::types::Output as WitOutput;
+use crate::cause::{Cause, OverBudget};
 use crate::component::Loaded;
 use crate::cpu::Meter;
 use crate::digest::Digest;
 use crate::engine::Engine;
-use crate::export::Export;
+use crate::export::{Export, LOAD};
 use crate::function::Function;
 use crate::lanes::Lanes;
 use crate::limits::{Limits, Reached};
@@ -74,18 +76,6 @@ impl About {
     }
 }
 
-/// A store that exists to be asked for its functions.
-pub(crate) fn trial_store(
-    engine: &Engine,
-    limits: &Limits,
-    capabilities: Arc<Capabilities>,
-    digest: &Digest,
-) -> Store<State> {
-    let subject = Subject { export: "load", pod: None, id: 0, version: digest.short().into() };
-    let call = Call::new(capabilities, subject, Arc::default());
-    store(engine, limits, call, &Meter::new(limits.cpu, engine.clock()), &Printed::default())
-}
-
 fn store(engine: &Engine, limits: &Limits, call: Call, meter: &Arc<Meter>, printed: &Printed) -> Store<State> {
     let memory = Memory::new(limits.memory, limits.table_elements);
     let mut store = Store::new(&engine.wasmtime, State::new(call, memory, printed));
@@ -102,10 +92,6 @@ fn store(engine: &Engine, limits: &Limits, call: Call, meter: &Arc<Meter>, print
     });
     store
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("the CPU time of {0:?} is spent")]
-struct OverBudget(Duration);
 
 /// What a call's closure works with.
 #[derive(Clone, Copy)]
@@ -134,6 +120,7 @@ impl Guest {
 struct Answer<R> {
     sender: oneshot::Sender<Result<R>>,
     logger: Logger,
+    _lane: Option<OwnedSemaphorePermit>,
 }
 
 impl<R> Answer<R> {
@@ -162,7 +149,7 @@ impl Caller {
             + Send
             + 'static,
     {
-        self.run(loaded, about, |_| {
+        self.run(loaded, about, |_, _| {
             move |accessor, guest, answer: Answer<R>| {
                 Box::pin(async move {
                     answer.give(call(accessor, guest).await?);
@@ -182,13 +169,13 @@ impl Caller {
             + 'static,
     {
         let export = about.export;
-        let stream_slot = self.lanes.stream().map_err(|reached| limit_error(export, reached))?;
+        let stream_slot = self.lanes.stream().map_err(|reached| error(export, &Cause::Reached(reached)))?;
         let caller = self.clone();
-        self.run(loaded, about, |meter| {
+        self.run(loaded, about, |meter, died| {
             move |accessor, guest, answer: Answer<(Output, R)>| {
                 Box::pin(async move {
                     let (handed, beside) = match call(accessor, guest).await? {
-                        Ok((handed, beside)) => (output::take(accessor, handed, &answer.logger)?, beside),
+                        Ok((handed, beside)) => (output::take(accessor, handed, died, &answer.logger)?, beside),
                         Err(error) => {
                             answer.give(Err(error));
                             return Ok(());
@@ -197,7 +184,7 @@ impl Caller {
                     match handed {
                         Handed::Spliced(output) => answer.give(Ok((output::hold(output, stream_slot), beside))),
                         Handed::Pumped(output, ended) => match caller.lanes.session() {
-                            Err(reached) => answer.fail(limit_error(export, reached)),
+                            Err(reached) => answer.fail(error(export, &Cause::Reached(reached))),
                             Ok(session_slot) => {
                                 meter.becomes_session();
                                 answer.give(Ok((output::hold(output, stream_slot), beside)));
@@ -214,11 +201,41 @@ impl Caller {
         .await
     }
 
+    /// Looks at an instance that nobody calls. What a component does before it is called has the limits of a call.
+    pub(crate) async fn try_instance<R: Send + 'static>(
+        &self,
+        pre: InstancePre<State>,
+        digest: &Digest,
+        look: impl FnOnce(&InstancePre<State>, &mut Store<State>, &Instance) -> wasmtime::Result<R> + Send + 'static,
+    ) -> Result<R, String> {
+        let slot = self.engine.pool.clone().acquire_owned().await.ok();
+        let subject = Subject { export: LOAD.name, pod: None, id: 0, version: digest.short().into() };
+        let call = Call::new(self.capabilities.clone(), subject, Arc::default());
+        let meter = Meter::new(self.limits.cpu, self.engine.clock());
+        let printed = Printed::default();
+        let mut store = store(&self.engine, &self.limits, call, &meter, &printed);
+        let (limits, wall) = (self.limits.clone(), self.limits.wall.unwrap_or(LOAD.wall));
+        let tried = self.threads.spawn(meter, async move {
+            let made = match tokio::time::timeout(wall, pre.instantiate_async(&mut store)).await {
+                Ok(Ok(instance)) => Ok(instance),
+                Ok(Err(failure)) => Err(Cause::of(&failure, &store, &limits, &printed)),
+                Err(_) => Err(Cause::Reached(Reached::Wall(wall))),
+            };
+            let seen = made
+                .map_err(|cause| format!("it {cause}"))
+                .and_then(|instance| look(&pre, &mut store, &instance).map_err(|error| format!("{error:#}")));
+            drop(store);
+            drop(slot);
+            seen
+        });
+        AbortOnDropHandle::new(tried).await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
     /// Runs a closure in a fresh instance, and waits for its answer.
     async fn run<R, M, F>(self: &Arc<Self>, loaded: &Arc<Loaded>, about: About, make: M) -> Result<R>
     where
         R: Send + 'static,
-        M: FnOnce(Arc<Meter>) -> F,
+        M: FnOnce(Arc<Meter>, oneshot::Receiver<Error>) -> F,
         F: for<'a> FnOnce(&'a Accessor<State>, Guest, Answer<R>) -> Boxed<'a, wasmtime::Result<()>> + Send + 'static,
     {
         let About { export, pod, mask } = about;
@@ -239,16 +256,12 @@ impl Caller {
         let subject = Subject { export: export.name, pod, id, version: loaded.version.clone() };
         let call = Call::new(self.capabilities.clone(), subject, mask);
         let (sender, answered) = oneshot::channel();
-        let answer = Answer { sender, logger: call.logger().clone() };
+        let answer = Answer { sender, logger: call.logger().clone(), _lane: lane };
         let meter = Meter::new(self.limits.cpu, self.engine.clock());
-        let body = make(meter.clone());
-        let instance = InInstance {
-            caller: self.clone(),
-            loaded: loaded.clone(),
-            export,
-            meter: meter.clone(),
-            slots: (lane, slot),
-        };
+        let (last_words, died) = oneshot::channel();
+        let body = make(meter.clone(), died);
+        let instance =
+            InInstance { caller: self.clone(), loaded: loaded.clone(), export, meter: meter.clone(), last_words, slot };
         let running = self.threads.spawn(meter, instance.run(call, answer, body).instrument(span));
         // Until there is an answer the call is its caller's: who goes away ends it. After it, it may be a session.
         let mut running = AbortOnDropHandle::new(running);
@@ -272,7 +285,9 @@ struct InInstance {
     loaded: Arc<Loaded>,
     export: Export,
     meter: Arc<Meter>,
-    slots: (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>),
+    /// Tells the reader of the guest's stream, if there is one, what the guest died of.
+    last_words: oneshot::Sender<Error>,
+    slot: Option<OwnedSemaphorePermit>,
 }
 
 impl InInstance {
@@ -281,7 +296,7 @@ impl InInstance {
         R: Send + 'static,
         F: for<'a> FnOnce(&'a Accessor<State>, Guest, Answer<R>) -> Boxed<'a, wasmtime::Result<()>> + Send + 'static,
     {
-        let Self { caller, loaded, export, meter, slots } = self;
+        let Self { caller, loaded, export, meter, last_words, slot } = self;
         let begun = Instant::now();
         let printed = Printed::default();
         let logger = call.logger().clone();
@@ -301,12 +316,13 @@ impl InInstance {
         };
         let result = match outcome {
             Some(Ok(())) => Ok(()),
-            Some(Err(error)) => Err(explain(export, &error, &store, &caller.limits, &printed, &logger)),
-            None => Err(limit_error(export, Reached::Wall(wall))),
+            Some(Err(failure)) => Err(error(export, &Cause::of(&failure, &store, &caller.limits, &printed))),
+            None => Err(error(export, &Cause::Reached(Reached::Wall(wall)))),
         };
+        let result = result.map_err(|error| Error { message: logger.mask(error.message), ..error });
         let memory = store.data().memory.peak();
         drop(store);
-        drop(slots);
+        drop(slot);
         tracing::debug!(
             duration = ?begun.elapsed(),
             cpu = ?meter.spent_now(),
@@ -314,48 +330,16 @@ impl InInstance {
             outcome = result.as_ref().map_or_else(|error| error.code.as_str(), |()| "answered"),
             "called"
         );
+        if let Err(error) = &result {
+            // Mostly there is no such reader.
+            let _ = last_words.send(error.clone());
+        }
         result
     }
 }
 
-/// The error of a call that reached a limit.
-fn limit_error(export: Export, reached: Reached) -> Error {
-    let message = match reached {
-        Reached::Stack => format!("{} reached {reached}", export.name),
-        _ => format!("{} reached {reached}; --limit NAME=VALUE raises it", export.name),
-    };
-    Error::new(Code::Limit, message)
-}
-
-/// What a call died of.
-fn explain(
-    export: Export,
-    error: &wasmtime::Error,
-    store: &Store<State>,
-    limits: &Limits,
-    printed: &Printed,
-    logger: &Logger,
-) -> Error {
-    if let Some(OverBudget(budget)) = error.downcast_ref() {
-        return limit_error(export, Reached::Cpu(*budget));
-    }
-    let trap = error.downcast_ref::<Trap>();
-    if trap == Some(&Trap::StackOverflow) {
-        return limit_error(export, Reached::Stack);
-    }
-    // A guest whose memory may not grow gives up on its own.
-    if let Some(reached) = store.data().memory.reached {
-        return limit_error(export, reached);
-    }
-    let cause = error.root_cause().to_string();
-    if cause.contains("fuel allocated for hostcalls has been exhausted") {
-        return limit_error(export, Reached::HostMemory(limits.host_memory));
-    }
-    let said = printed.said();
-    let message = match (trap, said.is_empty()) {
-        (Some(trap), true) => format!("the provider trapped in {}: {trap}", export.name),
-        (Some(_), false) => format!("the provider trapped in {}: {said}", export.name),
-        (None, _) => format!("the provider failed in {}: {cause}", export.name),
-    };
-    Error::new(Code::Internal, logger.mask(message))
+/// The error of a call that ended so.
+fn error(export: Export, cause: &Cause) -> Error {
+    let code = if matches!(cause, Cause::Reached(_)) { Code::Limit } else { Code::Internal };
+    Error::new(code, format!("{} {cause}", export.name))
 }

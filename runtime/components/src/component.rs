@@ -7,14 +7,15 @@
 //! Cost: compiling takes about a second for a megabyte of code, on a thread of its own; loading from the cache some
 //! milliseconds.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use host_capabilities::{Capabilities, MISSING};
-use wasmtime::Store;
 use wasmtime::component::{Component, InstancePre, Linker};
 
-use crate::call::trial_store;
+use crate::call::Caller;
 use crate::code_cache::CodeCache;
 use crate::digest::Digest;
 use crate::engine::Engine;
@@ -35,12 +36,10 @@ pub enum LoadError {
         error: std::io::Error,
     },
     /// It is too large.
-    #[error("the component {name} has {size} bytes, the limit is {limit}: --limit component-size=SIZE raises it")]
+    #[error("the component {name} has more than {limit} bytes: --limit component-size=SIZE raises it")]
     TooLarge {
         /// The component.
         name: String,
-        /// Its size.
-        size: u64,
         /// The limit.
         limit: u64,
     },
@@ -118,11 +117,14 @@ impl Bytes {
     /// Reads a file of at most `limit` bytes.
     pub fn read(path: &Path, limit: u64) -> Result<Self, LoadError> {
         let fail = |error| LoadError::Read { path: path.to_owned(), error };
-        let size = std::fs::metadata(path).map_err(fail)?.len();
-        if size > limit {
-            return Err(LoadError::TooLarge { name: path.display().to_string(), size, limit });
+        let name = path.display().to_string();
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(fail)?;
+        file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(fail)?;
+        if bytes.len() as u64 > limit {
+            return Err(LoadError::TooLarge { name, limit });
         }
-        Ok(Self { name: path.display().to_string(), bytes: std::fs::read(path).map_err(fail)? })
+        Ok(Self { name, bytes })
     }
 }
 
@@ -140,7 +142,7 @@ impl Compiled {
         let name = source.name.clone();
         let size = source.bytes.len() as u64;
         if size > limits.component_size {
-            return Err(LoadError::TooLarge { name, size, limit: limits.component_size });
+            return Err(LoadError::TooLarge { name, limit: limits.component_size });
         }
         if !source.bytes.starts_with(b"\0asm") {
             return Err(LoadError::NoComponent { name, reason: "it does not begin as WebAssembly does".to_owned() });
@@ -178,8 +180,11 @@ impl Compiled {
             return Err(LoadError::Contract { name: name(), version: version.clone() });
         }
         let Some(kind) = seen.kind else {
-            let mut found = seen.optional_exports.clone();
-            found.extend(seen.other_exports.iter().cloned());
+            let found: Vec<_> = [&seen.base_exports, &seen.optional_exports, &seen.other_exports]
+                .into_iter()
+                .flatten()
+                .map(String::as_str)
+                .collect();
             let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
             return Err(LoadError::NoProvider { name: name(), found });
         };
@@ -226,21 +231,18 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     /// Links a component and tries one instance.
-    pub(crate) async fn new(
-        engine: &Engine,
-        compiled: Compiled,
-        limits: &Limits,
-        capabilities: Arc<Capabilities>,
-    ) -> Result<Self, LoadError> {
+    pub(crate) async fn new(caller: &Caller, compiled: Compiled) -> Result<Self, LoadError> {
         let kind = compiled.check()?;
-        compiled.check_grants(&capabilities)?;
+        compiled.check_grants(&caller.capabilities)?;
         let Compiled { name, component, digest, inspection } = compiled;
-        let fail = |error: wasmtime::Error| LoadError::Unusable { name: name.clone(), reason: format!("{error:#}") };
-        let pre = linker(engine).and_then(|linker| linker.instantiate_pre(&component)).map_err(fail)?;
-        let mut store: Store<State> = trial_store(engine, limits, capabilities, &digest);
-        let instance = pre.instantiate_async(&mut store).await.map_err(fail)?;
-        let functions = Functions::find(&pre, &mut store, &instance, kind, |export| inspection.exports(export));
-        let functions = functions.map_err(fail)?;
+        let fail = |reason| LoadError::Unusable { name: name.clone(), reason };
+        let linked = linker(&caller.engine).and_then(|linker| linker.instantiate_pre(&component));
+        let pre = linked.map_err(|error| fail(format!("{error:#}")))?;
+        let exports = inspection.clone();
+        let functions = caller.try_instance(pre.clone(), &digest, move |pre, store, instance| {
+            Functions::find(pre, store, instance, kind, |export| exports.exports(export))
+        });
+        let functions = functions.await.map_err(fail)?;
         Ok(Self { pre, functions, kind, digest, version: digest.short().into(), inspection })
     }
 }

@@ -18,6 +18,9 @@ const fn export(name: &'static str, lane: Lane, seconds: u64) -> Export {
     Export { name, lane, wall: Duration::from_secs(seconds) }
 }
 
+/// No export: what a component does when it is loaded.
+pub(crate) const LOAD: Export = export("load", Lane::State, 10);
+
 pub(crate) const DESCRIBE: Export = export("node.describe", Lane::State, 10);
 
 pub(crate) const POD_CREATE: Export = export("pods.create", Lane::Change, 60);

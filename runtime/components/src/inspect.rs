@@ -10,9 +10,33 @@ use crate::digest::Digest;
 /// The contract that this host serves.
 pub const CONTRACT: &str = "0.1.0";
 
+/// Exports of which a provider has `node` and one of the others.
+const BASE: &[&str] = &["node", "pods", "containers"];
+
 /// Optional exports of the contract, by their interface's name.
 const OPTIONAL: &[&str] =
     &["watch", "logs", "exec", "attach", "port-forward", "stats", "files", "probes", "restart", "background"];
+
+/// What the contract's host has, whether or not this version serves it.
+const CAPABILITIES: &[&str] = &[
+    "blobs",
+    "cache",
+    "certificates",
+    "clock",
+    "config",
+    "dial",
+    "events",
+    "files",
+    "http",
+    "images",
+    "log",
+    "metrics",
+    "process",
+    "random",
+    "schedule",
+    "secrets",
+    "store",
+];
 
 /// How a provider's backend is driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -36,6 +60,8 @@ pub struct Inspection {
     pub kind: Option<ProviderKind>,
     /// Version of the contract that its exports are written for; none: it is no provider.
     pub contract: Option<String>,
+    /// Which of `node`, `pods` and `containers` it exports.
+    pub base_exports: Vec<String>,
     /// Optional exports that it has.
     pub optional_exports: Vec<String>,
     /// Exports that are not in the contract.
@@ -74,11 +100,14 @@ impl Inspection {
         let kind = component.component_type();
         let mut exports = BTreeSet::new();
         let mut other_exports = Vec::new();
-        let mut contract = None;
+        let mut contract: Option<String> = None;
         for (name, _) in kind.exports(engine) {
             match split(name) {
                 Some(Name { package: "vk:provider", interface, version }) => {
-                    contract.get_or_insert_with(|| version.to_owned());
+                    // One that is not ours is what there is to say.
+                    if contract.as_deref().is_none_or(serves) {
+                        contract = Some(version.to_owned());
+                    }
                     // Interfaces that only hold types are exported along with those that use them.
                     if !matches!(interface, "types" | "sessions") {
                         exports.insert(interface.to_owned());
@@ -91,7 +120,9 @@ impl Inspection {
         for (name, _) in kind.imports(engine) {
             match split(name) {
                 Some(Name { package: "vk:host", interface: "types", version }) if serves(version) => {}
-                Some(Name { package: "vk:host", interface, version }) if serves(version) => {
+                Some(Name { package: "vk:host", interface, version })
+                    if serves(version) && CAPABILITIES.contains(&interface) =>
+                {
                     capabilities.push(interface.to_owned());
                 }
                 Some(Name { package: "vk:provider", interface: "types" | "sessions", version }) if serves(version) => {}
@@ -105,15 +136,17 @@ impl Inspection {
             (true, false, true) => Some(ProviderKind::Containers),
             _ => None,
         };
-        let known =
-            |interface: &str| OPTIONAL.contains(&interface) || matches!(interface, "node" | "pods" | "containers");
+        capabilities.sort();
+        let known = |interface: &str| OPTIONAL.contains(&interface) || BASE.contains(&interface);
+        let of = |all: &[&str]| all.iter().filter(|name| has(name)).map(|name| (*name).to_owned()).collect();
         other_exports.extend(exports.iter().filter(|name| !known(name)).map(|name| format!("vk:provider/{name}")));
         Self {
             digest: digest.to_string(),
             size,
             kind: provider_kind,
             contract,
-            optional_exports: OPTIONAL.iter().filter(|name| has(name)).map(|name| (*name).to_owned()).collect(),
+            base_exports: of(BASE),
+            optional_exports: of(OPTIONAL),
             other_exports,
             capabilities,
             inert_imports,

@@ -8,8 +8,9 @@
 //! | `Pull`     | 1/12             | `pull-image`                                        |
 //! | `Session`  | 1/4              | `logs.open`, `exec.*`, `attach.*`, `port-forward.*` |
 //!
-//! A full lane queues, first come first served; it never errors. Open streams and instances that a stream keeps have
-//! slots of their own, and there a full house is an error at once: who opens a log wants to know.
+//! A full lane queues, first come first served; it never errors. A call leaves its lane with its answer: open streams and
+//! instances that a stream keeps have slots of their own, and there a full house is an error at once: who opens a log wants
+//! to know.
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@
 
 mod bindings;
 mod call;
+mod cause;
 mod code_cache;
 mod component;
 mod convert;

@@ -25,26 +25,37 @@ pub(crate) enum Handed {
     Pumped(Output, oneshot::Receiver<()>),
 }
 
-/// Takes over a stream that a guest handed back.
-pub(crate) fn take(accessor: &Accessor<State>, output: wit::Output, logger: &Logger) -> wasmtime::Result<Handed> {
+/// Takes over a stream that a guest handed back. What the guest dies of is told by `died`.
+pub(crate) fn take(
+    accessor: &Accessor<State>,
+    output: wit::Output,
+    died: oneshot::Receiver<Error>,
+    logger: &Logger,
+) -> wasmtime::Result<Handed> {
     accessor.with(|mut access| {
         let framing = Framing::parse(&output.framing);
-        // An error of a stream of the host's travels in the stream itself; one of the guest's ends it.
         match stream::take(output.content, &mut access) {
             Ok(own) => Ok(Handed::Spliced(Output { content: own.into_stream(), framing })),
             Err(reader) => {
                 let content = stream::receive(reader, &mut access)?;
-                let end = match output.end {
+                let told = match output.end {
                     Some(end) => {
                         let (teller, told) = oneshot::channel();
                         end.pipe(&mut access, Ending(Some(teller)))?;
-                        Some((told, logger.clone()))
+                        Some(told)
                     }
                     None => None,
                 };
-                let (done, ended) = oneshot::channel();
-                let content: ByteStream = Box::pin(Watched { content, end, _done: done });
-                Ok(Handed::Pumped(Output { content, framing }, ended))
+                let (reading, ended) = oneshot::channel();
+                let watched = Watched {
+                    content,
+                    logger: logger.clone(),
+                    told,
+                    died: Some(died),
+                    wrong: None,
+                    reading: Some(reading),
+                };
+                Ok(Handed::Pumped(Output { content: Box::pin(watched), framing }, ended))
             }
         }
     })
@@ -73,12 +84,17 @@ impl<D> FutureConsumer<D> for Ending {
     }
 }
 
-/// A stream whose end, or whose reader's leaving, is noticed.
+/// A stream of the guest's, which keeps its instance until its end, or until its reader leaves.
 struct Watched {
     content: ByteStream,
+    logger: Logger,
     /// How it ended, where the guest tells.
-    end: Option<(oneshot::Receiver<std::result::Result<(), WitError>>, Logger)>,
-    _done: oneshot::Sender<()>,
+    told: Option<oneshot::Receiver<std::result::Result<(), WitError>>>,
+    /// What the guest died of, if it did.
+    died: Option<oneshot::Receiver<Error>>,
+    /// What is wrong, if it did not die.
+    wrong: Option<Error>,
+    reading: Option<oneshot::Sender<()>>,
 }
 
 impl Stream for Watched {
@@ -88,15 +104,37 @@ impl Stream for Watched {
         if let Some(chunk) = ready!(self.content.poll_next_unpin(cx)) {
             return Poll::Ready(Some(chunk));
         }
-        let Some((told, logger)) = &mut self.end else { return Poll::Ready(None) };
-        let how = ready!(told.poll_unpin(cx));
-        let error = match how {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(to_provider(error, |text| logger.mask(text))),
-            Err(_) => Some(Error::new(Code::Internal, "the provider did not tell how its stream ended")),
-        };
-        self.end = None;
+        let error = ready!(self.poll_error(cx));
         Poll::Ready(error.map(Err))
+    }
+}
+
+impl Watched {
+    /// What was wrong with a stream of which no more comes, said once.
+    fn poll_error(&mut self, cx: &mut Context<'_>) -> Poll<Option<Error>> {
+        if let Some(told) = &mut self.told {
+            let how = ready!(told.poll_unpin(cx));
+            self.told = None;
+            match how {
+                // Whatever the guest does now is nobody's concern.
+                Ok(Ok(())) => self.died = None,
+                Ok(Err(error)) => {
+                    self.died = None;
+                    self.wrong = Some(to_provider(error, |text| self.logger.mask(text)));
+                }
+                Err(_) => {
+                    let said = "the provider did not tell how its stream ended";
+                    self.wrong = Some(Error::new(Code::Internal, said));
+                }
+            }
+        }
+        self.reading = None;
+        let error = match &mut self.died {
+            Some(died) => ready!(died.poll_unpin(cx)).ok(),
+            None => None,
+        };
+        self.died = None;
+        Poll::Ready(error.or(self.wrong.take()))
     }
 }
 

@@ -48,11 +48,11 @@ impl ComponentProvider {
     ) -> Result<Self, LoadError> {
         let threads = Threads::start(capabilities.name())
             .map_err(|error| LoadError::Unusable { name: capabilities.name().to_owned(), reason: error.to_string() })?;
-        let loaded = Arc::new(Loaded::new(engine, compiled, &limits, capabilities.clone()).await?);
         let lanes = Lanes::new(&limits);
         let masks = PodMasks::default();
         let caller = Caller { engine: engine.clone(), lanes, limits, capabilities, threads, masks };
-        Ok(Self { caller: Arc::new(caller), loaded })
+        let loaded = Loaded::new(&caller, compiled).await?;
+        Ok(Self { caller: Arc::new(caller), loaded: Arc::new(loaded) })
     }
 
     /// What the loaded version exports and imports.

@@ -1,7 +1,9 @@
 //! What can go wrong inside a call. Most of it does not return.
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use vk_provider_sdk::bindings::wit_stream;
 use vk_provider_sdk::host::{clock, secrets};
 use vk_provider_sdk::{Error, Result};
 use wit_bindgen::spawn_local;
@@ -21,8 +23,12 @@ pub async fn commit(misdeed: &str) -> Result<()> {
         }
         // Waits for what the host will not give.
         "never" => clock::sleep(u64::MAX).await,
-        // Waits for what nobody will give.
-        "stuck" => std::future::pending().await,
+        // Waits for what it would have to write itself.
+        "stuck" => {
+            let (writer, mut reader) = wit_stream::new::<u8>();
+            reader.next().await;
+            drop(writer);
+        }
         "flood" => flood(),
         // Answers, and goes on.
         "after" => drop(spawn_local(async { spin() })),
@@ -50,10 +56,11 @@ fn allocate() {
     }
 }
 
-#[expect(unconditional_recursion, reason = "that is what is wrong with it")]
+/// Recursion that keeps nothing in memory fills the stack; else the guest's own memory for frames would end first.
+#[inline(never)]
 fn recurse(depth: u64) -> u64 {
-    let frame = black_box([depth; 64]);
-    recurse(depth + 1) + frame[0]
+    static BOTTOM: AtomicU64 = AtomicU64::new(u64::MAX);
+    if depth == BOTTOM.load(Ordering::Relaxed) { 0 } else { recurse(depth + 1).wrapping_mul(depth) ^ depth }
 }
 
 fn flood() {

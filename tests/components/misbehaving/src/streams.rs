@@ -1,9 +1,7 @@
 //! Streams of all kinds; what their reader gets is the same everywhere: [`LINES`] lines of [`LINE`].
 
-use std::future::pending;
-
 use vk_provider_sdk::bindings::{wit_future, wit_stream};
-use vk_provider_sdk::host::blobs;
+use vk_provider_sdk::host::{blobs, clock};
 use vk_provider_sdk::types::Output;
 use vk_provider_sdk::{Error, Result};
 use wit_bindgen::spawn_local;
@@ -56,7 +54,7 @@ pub fn open(kind: &str) -> Result<Output> {
         // Nothing, for ever.
         "silent" => {
             spawn_local(async move {
-                pending::<()>().await;
+                clock::sleep(u64::MAX).await;
                 writer.write_all(content).await
             });
         }
