@@ -4,7 +4,8 @@
 //! ([`take`]): from then on its bytes never enter the guest, and the call that made it may end. Only a stream of the
 //! guest's own making has to be pumped through its instance ([`receive`]).
 //!
-//! Default: nothing is buffered but the chunk that arrived last; a pumped stream keeps at most [`PUMP_CHUNKS`].
+//! Default: nothing is buffered but the chunk that arrived last; a pumped stream keeps at most [`PUMP_CHUNKS`] of
+//! [`PUMP_CHUNK`] bytes, however much the guest writes at once.
 
 use std::any::{Any, TypeId};
 use std::pin::Pin;
@@ -24,6 +25,8 @@ use crate::error::{Error, from_provider};
 
 /// Chunks of a pumped stream that wait for their reader; the guest then waits.
 const PUMP_CHUNKS: usize = 4;
+/// Bytes of a pumped stream that are taken out of the guest at once.
+const PUMP_CHUNK: usize = 64 << 10;
 
 /// A stream of the host's.
 pub struct HostStream {
@@ -162,8 +165,9 @@ impl<D> StreamConsumer<D> for Receiver {
             }
         }
         let mut source = source.as_direct(store);
-        let chunk = Bytes::copy_from_slice(source.remaining());
-        let count = chunk.len();
+        let written = source.remaining();
+        let count = written.len().min(PUMP_CHUNK);
+        let chunk = Bytes::copy_from_slice(written.get(..count).unwrap_or_default());
         if count > 0 && self.sender.send_item(chunk).is_err() {
             return Poll::Ready(Ok(StreamResult::Dropped));
         }
