@@ -195,6 +195,7 @@ impl Call<'_> {
             let mut core = self.cell.core();
             (core.record().cloned(), core.parsed())
         };
+        let otherwise = if changed.is_some() { "FailedSync" } else { "FailedCreatePodSandBox" };
         let called = async {
             let gone = || CallFailed::new("the pod is gone");
             let (record, parsed) = (record.as_ref().ok_or_else(gone)?, parsed.as_ref().ok_or_else(gone)?);
@@ -216,7 +217,7 @@ impl Call<'_> {
         };
         let result: Result<_, CallFailed> = called.await;
         if let Err(failed) = &result {
-            let reason = if failed.reason.is_empty() { "FailedCreatePodSandBox" } else { &failed.reason };
+            let reason = if failed.reason.is_empty() { otherwise } else { &failed.reason };
             self.tell(vec![PodEvent::warning(
                 if is_waiting(reason) { "Failed" } else { reason },
                 failed.message.clone(),

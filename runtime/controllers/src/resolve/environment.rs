@@ -250,3 +250,22 @@ fn from_key(kind: ReferenceKind, name: &str, key: &str, value: &str) -> Text {
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'=')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_stay_in_the_order_of_their_first_mention() {
+        let names: Vec<String> = (0..50).map(|n| format!("V{}", (n * 37) % 50)).collect();
+        let mut own = Environment::default();
+        for name in &names {
+            own.set(name, Text::literal(name.as_str()));
+        }
+        // A later word changes the value, and not the place.
+        own.set(&names[3], Text::literal("other"));
+        assert_eq!(own.get(&names[3]), Some(&Text::literal("other")));
+        let found: Vec<String> = own.into_variables().into_iter().map(|variable| variable.name).collect();
+        assert_eq!(found, names);
+    }
+}

@@ -14,3 +14,4 @@ mod restart;
 mod secrets;
 mod shared;
 mod virtual_kubelet;
+mod virtual_kubelet_quirks;
