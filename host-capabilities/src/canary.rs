@@ -97,6 +97,7 @@ async fn what_a_guest_says_of_a_secret_is_masked_on_every_way_out() {
         log::Host::write(call, log::Level::Error, said.clone(), vec![(said.clone(), said.clone())]).unwrap();
         let event = events::Event {
             severity: "Warning".to_owned(),
+            at: None,
             reason: said.clone(),
             message: said.clone(),
             container: said.clone(),

@@ -8,6 +8,7 @@ use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
+use jiff::Timestamp;
 use provider::PodKey;
 use wasmtime::bail;
 
@@ -37,6 +38,8 @@ pub struct ProviderEvent {
     pub reason: String,
     /// One sentence.
     pub message: String,
+    /// When it happened, if that is not now.
+    pub at: Option<Timestamp>,
 }
 
 /// Where Events go. Never waits.
@@ -113,6 +116,7 @@ impl events::Host for Call {
             warning: event.severity == "Warning",
             reason: if reason.is_empty() { "Provider".to_owned() } else { reason },
             message,
+            at: event.at.and_then(|at| Timestamp::from_nanosecond(i128::from(at)).ok()),
         });
         Ok(())
     }

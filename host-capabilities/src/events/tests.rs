@@ -13,6 +13,7 @@ fn event(reason: &str, message: &str) -> Event {
         reason: reason.to_owned(),
         message: message.to_owned(),
         container: String::new(),
+        at: None,
         key: String::new(),
     }
 }
@@ -35,6 +36,7 @@ async fn an_event_is_on_its_pod_or_on_the_node() {
     let mut warning = event("Failed", "no image");
     warning.severity = "Warning".to_owned();
     warning.container = "app".to_owned();
+    warning.at = Some(7_000_000_000);
     emit(&mut guest, on_pod("uid-1"), warning);
     emit(&mut guest, None, event("Quota", "half is used"));
     let own = ProviderEvent {
@@ -43,6 +45,7 @@ async fn an_event_is_on_its_pod_or_on_the_node() {
         warning: true,
         reason: "Failed".to_owned(),
         message: "no image".to_owned(),
+        at: Timestamp::from_second(7).ok(),
     };
     let nodes = ProviderEvent {
         pod: None,
@@ -50,6 +53,7 @@ async fn an_event_is_on_its_pod_or_on_the_node() {
         warning: false,
         reason: "Quota".to_owned(),
         message: "half is used".to_owned(),
+        at: None,
     };
     assert_eq!(told(&guest), [own, nodes]);
 }

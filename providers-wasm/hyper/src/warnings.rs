@@ -32,6 +32,7 @@ fn warn(pod: &PodKey, container: &str, reason: &str, message: String) {
             key: format!("{reason}/{message}"),
             message,
             container: container.to_owned(),
+            at: None,
         },
     );
 }

@@ -85,20 +85,26 @@ impl Recorder {
 
     /// Tells of a pod.
     pub fn pod(&self, pod: &PodKey, event: PodEvent) {
-        self.tell(Object::Pod(pod.clone()), event);
+        self.tell(Object::Pod(pod.clone()), event, None);
+    }
+
+    /// Tells of a pod what happened before.
+    pub fn pod_at(&self, pod: &PodKey, event: PodEvent, at: Option<Timestamp>) {
+        self.tell(Object::Pod(pod.clone()), event, at);
     }
 
     /// Tells of the Node; its UID may be unknown.
     pub fn node(&self, name: &str, uid: &str, event: PodEvent) {
-        self.tell(Object::Node(name.into(), uid.into()), event);
+        self.tell(Object::Node(name.into(), uid.into()), event, None);
     }
 
-    fn tell(&self, object: Object, mut event: PodEvent) {
+    fn tell(&self, object: Object, mut event: PodEvent, at: Option<Timestamp>) {
         if event.message.len() > MAX_MESSAGE {
             let at = (0..=MAX_MESSAGE).rev().find(|at| event.message.is_char_boundary(*at)).unwrap_or(0);
             event.message.truncate(at);
         }
-        let told = Told { object, event, at: Timestamp::now() };
+        let now = Timestamp::now();
+        let told = Told { object, event, at: at.unwrap_or(now).min(now) };
         if !self.may_tell(&told.object) || self.queue.try_send(told).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -190,7 +196,8 @@ impl Writer {
             }
         };
         let owner = involved["name"].as_str().unwrap_or_default();
-        let name = format!("{owner}.{:x}", at.as_nanosecond());
+        // Of now: what is told late may have happened within one second.
+        let name = format!("{owner}.{:x}", Timestamp::now().as_nanosecond());
         let time = seconds(at);
         let body = json!({
             "apiVersion": "v1",

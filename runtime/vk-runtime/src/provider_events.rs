@@ -23,7 +23,7 @@ pub fn sink(recorder: Recorder, node: String, pods: Pods) -> EventSink {
             },
         };
         match &event.pod {
-            Some(pod) if pods.get().is_some_and(|pods| pods.has(pod)) => recorder.pod(pod, told),
+            Some(pod) if pods.get().is_some_and(|pods| pods.has(pod)) => recorder.pod_at(pod, told, event.at),
             Some(pod) => tracing::debug!(%pod, uid = %pod.uid, "an Event on a pod that is not this node's is dropped"),
             None => recorder.node(&node, "", told),
         }
