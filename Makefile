@@ -12,7 +12,7 @@ $(V).SILENT:
 .PHONY: help setup build demo test check unit-tests e2e bench soak clean
 
 help: ## Shows this.
-	sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 20
+	sed -n 's/^\([a-z0-9-]*\):.*## /  make \1	/p' Makefile | expand -t 20
 
 setup: ## Installs what is missing: Debian packages, the target for components, the control plane's binary.
 	tests/setup
