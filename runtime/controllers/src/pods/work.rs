@@ -215,13 +215,13 @@ impl Call<'_> {
                 }
             }
         };
-        let result: Result<_, CallFailed> = called.await;
-        if let Err(failed) = &result {
-            let reason = if failed.reason.is_empty() { otherwise } else { &failed.reason };
-            self.tell(vec![PodEvent::warning(
-                if is_waiting(reason) { "Failed" } else { reason },
-                failed.message.clone(),
-            )]);
+        let mut result: Result<_, CallFailed> = called.await;
+        if let Err(failed) = &mut result {
+            if failed.reason.is_empty() {
+                otherwise.clone_into(&mut failed.reason);
+            }
+            let reason = if is_waiting(&failed.reason) { "Failed" } else { &failed.reason };
+            self.tell(vec![PodEvent::warning(reason, failed.message.clone())]);
         }
         self.cell.made_during.store(self.shared.observer.list_number(), Ordering::Release);
         let mut core = self.cell.core();

@@ -10,6 +10,7 @@ mod deployment;
 mod engine_down;
 mod environment;
 mod failing_pods;
+mod misbehaving_guests;
 mod restart;
 mod secrets;
 mod shared;
