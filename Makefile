@@ -30,7 +30,7 @@ test: build ## Every test.
 check: ## Format, lints, licences.
 	tests/test check
 
-unit-tests: ## The tests of the crates.
+unit-tests: build ## The tests of the crates.
 	tests/test unit
 
 e2e: build ## The tests on a real control plane and a real Podman.
