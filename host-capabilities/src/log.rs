@@ -2,7 +2,8 @@
 //!
 //! Default bound: 64 KiB a second after a burst of 256 KiB, each line counting 128 bytes more than it has; a line is cut at
 //! 16 KiB. What is over the limit is counted, and the count stands on the next line that passes. Values of secrets that
-//! this provider was shown are masked, and control characters are escaped: a line is one line.
+//! this provider was shown are masked, and control characters are escaped: a line is one line. The last error of a call, or
+//! all lines from a panic on, are kept as its last words, up to 512 bytes: what is said of a guest that traps.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,6 +21,8 @@ const BURST: f64 = 256.0 * 1024.0;
 const MAX_LINE: usize = 16 * 1024;
 /// What the host adds to a line.
 const LINE_OVERHEAD: usize = 128;
+/// Enough of a guest's last words.
+const MAX_SAID: usize = 512;
 /// Larger contents are documents, not values; they are not looked for.
 const MAX_MASKED: usize = 64 * 1024;
 
@@ -39,17 +42,25 @@ impl Default for Log {
 #[derive(Clone)]
 pub struct Logger {
     capabilities: Arc<Capabilities>,
-    call: Arc<(Subject, Mutex<Mask>)>,
+    call: Arc<Speaker>,
+}
+
+/// The call that writes.
+struct Speaker {
+    subject: Subject,
+    mask: Mutex<Mask>,
+    last_words: Mutex<String>,
 }
 
 impl Logger {
     pub(crate) fn new(capabilities: Arc<Capabilities>, subject: Subject, mask: Arc<Mask>) -> Self {
-        Self { capabilities, call: Arc::new((subject, Mutex::new(Arc::unwrap_or_clone(mask)))) }
+        let mask = Mutex::new(Arc::unwrap_or_clone(mask));
+        Self { capabilities, call: Arc::new(Speaker { subject, mask, last_words: Mutex::default() }) }
     }
 
     /// Replaces the secret values that this provider was shown by stars.
     pub fn mask(&self, text: String) -> String {
-        let text = self.call.1.lock().unwrap_or_else(PoisonError::into_inner).apply(text);
+        let text = self.call.mask.lock().unwrap_or_else(PoisonError::into_inner).apply(text);
         self.capabilities.secrets.mask(text)
     }
 
@@ -58,7 +69,29 @@ impl Logger {
         if let Ok(text) = std::str::from_utf8(content)
             && text.len() <= MAX_MASKED
         {
-            self.call.1.lock().unwrap_or_else(PoisonError::into_inner).add(text.trim());
+            self.call.mask.lock().unwrap_or_else(PoisonError::into_inner).add(text.trim());
+        }
+    }
+
+    /// What the guest said last of what went wrong; may be empty.
+    pub fn last_words(&self) -> String {
+        self.call.last_words.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember_said(&self, line: &str) {
+        let mut said = self.call.last_words.lock().unwrap_or_else(PoisonError::into_inner);
+        // How Rust's panics begin: on standard error, and without it.
+        let begins = |text: &str| text.starts_with("thread '") || text.starts_with("panicked at ");
+        if begins(line) || !begins(&said) {
+            said.clear();
+        }
+        // How to get a backtrace is no news.
+        if !line.starts_with("note:") {
+            if !said.is_empty() {
+                said.push(' ');
+            }
+            said.push_str(line.trim());
+            cut(&mut said, MAX_SAID);
         }
     }
 
@@ -86,10 +119,13 @@ impl Logger {
             });
         }
         cut(&mut line, MAX_LINE);
+        if level == Level::Error {
+            self.remember_said(&line);
+        }
         let cost = (line.len() + LINE_OVERHEAD) as f64;
         let Some(dropped) = self.capabilities.log.rate.take(cost) else { return };
         let provider = self.capabilities.name.as_ref();
-        let Subject { export, pod, id, version } = &self.call.0;
+        let Subject { export, pod, id, version } = &self.call.subject;
         let dropped = (dropped > 0).then_some(dropped);
         let pod = pod.as_ref().map(tracing::field::display);
         macro_rules! write {

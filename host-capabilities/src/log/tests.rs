@@ -101,3 +101,23 @@ async fn a_pods_secret_values_are_masked_in_messages_names_and_fields() {
     let text = lines.text();
     assert!(!text.contains("hunter2") && text.contains("password *** ***=x env=P=***"), "{text}");
 }
+
+#[tokio::test]
+async fn the_last_error_or_a_whole_panic_are_the_last_words() {
+    let mut guest = Guest::new(Grants::default());
+    let call = guest.store.data_mut();
+    let mut after = |level, line: &str| {
+        call.write(level, line.to_owned(), Vec::new()).unwrap();
+        call.logger().last_words()
+    };
+    assert_eq!(after(Level::Warn, "careful"), "");
+    assert_eq!(after(Level::Error, "first"), "first");
+    assert_eq!(after(Level::Error, "second"), "second");
+    assert_eq!(after(Level::Info, "third"), "second");
+    let place = "thread '<unnamed>' panicked at src/lib.rs:1:2:";
+    after(Level::Error, place);
+    after(Level::Error, "no more");
+    assert_eq!(after(Level::Error, "note: run with a flag"), format!("{place} no more"));
+    assert_eq!(after(Level::Error, "panicked at src/lib.rs:1:2: enough"), "panicked at src/lib.rs:1:2: enough");
+    assert!(after(Level::Error, &"x".repeat(10_000)).len() <= MAX_SAID);
+}

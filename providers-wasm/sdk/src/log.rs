@@ -5,6 +5,9 @@
 //! let image = "busybox";
 //! vk_provider_sdk::info!("pulled {image}");
 //! ```
+//!
+//! The words of a panic come here too: where there is WASI, by standard error; else by a hook, which is set before the
+//! provider is called.
 
 pub use crate::host::log::Level;
 
@@ -43,4 +46,21 @@ macro_rules! warn {
 #[macro_export]
 macro_rules! error {
     ($($message:tt)+) => { $crate::log::write($crate::log::Level::Error, format_args!($($message)+)) };
+}
+
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+mod last_words {
+    use super::Level;
+
+    /// What the component model's tools run in each instance before it is called.
+    #[expect(unsafe_code, reason = "they know it by its name")]
+    // SAFETY: nothing else has this name; without WASI there is no C library.
+    #[unsafe(no_mangle)]
+    extern "C" fn _initialize() {
+        std::panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            let words = panic.payload_as_str().unwrap_or_default();
+            crate::host::log::write(Level::Error, &format!("panicked at {place}: {words}"), &[]);
+        }));
+    }
 }

@@ -40,7 +40,7 @@ use crate::limits::{Limits, Reached};
 use crate::masks::PodMasks;
 use crate::memory::Memory;
 use crate::output::{self, Handed};
-use crate::state::{Printed, State};
+use crate::state::State;
 use crate::threads::Threads;
 
 static CALLS: AtomicU64 = AtomicU64::new(0);
@@ -76,9 +76,9 @@ impl About {
     }
 }
 
-fn store(engine: &Engine, limits: &Limits, call: Call, meter: &Arc<Meter>, printed: &Printed) -> Store<State> {
+fn store(engine: &Engine, limits: &Limits, call: Call, meter: &Arc<Meter>) -> Store<State> {
     let memory = Memory::new(limits.memory, limits.table_elements);
-    let mut store = Store::new(&engine.wasmtime, State::new(call, memory, printed));
+    let mut store = Store::new(&engine.wasmtime, State::new(call, memory));
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(limits.host_memory);
     store.set_epoch_deadline(1);
@@ -212,13 +212,12 @@ impl Caller {
         let subject = Subject { export: LOAD.name, pod: None, id: 0, version: digest.short().into() };
         let call = Call::new(self.capabilities.clone(), subject, Arc::default());
         let meter = Meter::new(self.limits.cpu, self.engine.clock());
-        let printed = Printed::default();
-        let mut store = store(&self.engine, &self.limits, call, &meter, &printed);
+        let mut store = store(&self.engine, &self.limits, call, &meter);
         let (limits, wall) = (self.limits.clone(), self.limits.wall.unwrap_or(LOAD.wall));
         let tried = self.threads.spawn(meter, async move {
             let made = match tokio::time::timeout(wall, pre.instantiate_async(&mut store)).await {
                 Ok(Ok(instance)) => Ok(instance),
-                Ok(Err(failure)) => Err(Cause::of(&failure, &store, &limits, &printed)),
+                Ok(Err(failure)) => Err(Cause::of(&failure, &store, &limits)),
                 Err(_) => Err(Cause::Reached(Reached::Wall(wall))),
             };
             let seen = made
@@ -298,9 +297,8 @@ impl InInstance {
     {
         let Self { caller, loaded, export, meter, last_words, slot } = self;
         let begun = Instant::now();
-        let printed = Printed::default();
         let logger = call.logger().clone();
-        let mut store = store(&caller.engine, &caller.limits, call, &meter, &printed);
+        let mut store = store(&caller.engine, &caller.limits, call, &meter);
         let wall = caller.limits.wall.unwrap_or(export.wall);
         let outcome = {
             let mut running = std::pin::pin!(async {
@@ -316,7 +314,7 @@ impl InInstance {
         };
         let result = match outcome {
             Some(Ok(())) => Ok(()),
-            Some(Err(failure)) => Err(error(export, &Cause::of(&failure, &store, &caller.limits, &printed))),
+            Some(Err(failure)) => Err(error(export, &Cause::of(&failure, &store, &caller.limits))),
             None => Err(error(export, &Cause::Reached(Reached::Wall(wall)))),
         };
         let result = result.map_err(|error| Error { message: logger.mask(error.message), ..error });

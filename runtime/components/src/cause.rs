@@ -6,7 +6,7 @@ use std::time::Duration;
 use wasmtime::{Store, Trap};
 
 use crate::limits::{Limits, Reached};
-use crate::state::{Printed, State};
+use crate::state::State;
 
 /// Its CPU time is spent.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ pub(crate) enum Cause {
 
 impl Cause {
     /// Finds the cause of an error in what the guest left.
-    pub(crate) fn of(error: &wasmtime::Error, store: &Store<State>, limits: &Limits, printed: &Printed) -> Self {
+    pub(crate) fn of(error: &wasmtime::Error, store: &Store<State>, limits: &Limits) -> Self {
         if let Some(OverBudget(budget)) = error.downcast_ref() {
             return Self::Reached(Reached::Cpu(*budget));
         }
@@ -42,7 +42,7 @@ impl Cause {
         if root.contains("fuel allocated for hostcalls has been exhausted") {
             return Self::Reached(Reached::HostMemory(limits.host_memory));
         }
-        match (trap, printed.said()) {
+        match (trap, store.data().call.logger().last_words()) {
             (Some(_), said) if !said.is_empty() => Self::Trapped(said),
             (Some(_), _) => Self::Trapped(root.trim_start_matches("wasm trap: ").to_owned()),
             (None, _) => Self::Failed(root),

@@ -4,7 +4,6 @@
 //! folders and no sockets; clocks and random numbers work; what the guest prints becomes lines of its log.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -19,8 +18,6 @@ use crate::memory::Memory;
 
 /// A line that does not end is cut here.
 const MAX_LINE: usize = 4_096;
-/// Enough of a guest's last words.
-const MAX_SAID: usize = 512;
 
 /// Data of a store.
 pub(crate) struct State {
@@ -30,9 +27,9 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(call: Call, memory: Memory, printed: &Printed) -> Self {
+    pub(crate) fn new(call: Call, memory: Memory) -> Self {
         let logger = call.logger().clone();
-        let stream = |level| Printer { level, logger: logger.clone(), printed: printed.clone() };
+        let stream = |level| Printer { level, logger: logger.clone() };
         let wasi = WasiCtx::builder()
             .allow_blocking_current_thread(true)
             .stdout(stream(Level::Info))
@@ -48,21 +45,10 @@ impl WasiView for State {
     }
 }
 
-/// What the guest wrote to its standard error: a panic's last words.
-#[derive(Clone, Default)]
-pub(crate) struct Printed(Arc<Mutex<String>>);
-
-impl Printed {
-    pub(crate) fn said(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
 #[derive(Clone)]
 struct Printer {
     level: Level,
     logger: Logger,
-    printed: Printed,
 }
 
 impl IsTerminal for Printer {
@@ -101,23 +87,8 @@ impl Lines {
 
     fn end_line(&mut self) {
         let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
-        if line.trim().is_empty() {
-            return;
-        }
-        self.printer.logger.write(self.printer.level, &line, &[]);
-        if self.printer.level == Level::Error {
-            let mut said = self.printer.printed.0.lock().unwrap_or_else(PoisonError::into_inner);
-            // A panic begins with the thread; what was printed before it is not what the guest died of.
-            if line.starts_with("thread '") {
-                said.clear();
-            }
-            // How to get a backtrace is no news.
-            if said.len() < MAX_SAID && !line.starts_with("note:") {
-                if !said.is_empty() {
-                    said.push(' ');
-                }
-                said.push_str(line.trim());
-            }
+        if !line.trim().is_empty() {
+            self.printer.logger.write(self.printer.level, &line, &[]);
         }
     }
 }
