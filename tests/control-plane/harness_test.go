@@ -378,7 +378,12 @@ func objectsSurviveStopAndStart(t *testing.T, cp controlPlane) {
 		run(t, "./stop", cp["DIR"], component)
 		run(t, "./stop", cp["DIR"], component)
 		needed := component == "apiserver" || component == "etcd"
-		if ready := isReady(url); ready == needed {
+		// For a moment after etcd came back it may not be ready on a busy machine.
+		ready := isReady(url)
+		for deadline := time.Now().Add(30 * time.Second); !needed && !ready && time.Now().Before(deadline); ready = isReady(url) {
+			time.Sleep(100 * time.Millisecond)
+		}
+		if ready == needed {
 			t.Errorf("%s is stopped; the API server is ready: %v", component, ready)
 		}
 		run(t, "./start", cp["DIR"], component)
