@@ -17,9 +17,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// The repository's folder.
+/// The repository's folder: that of the package that cargo runs, `tests/SOMETHING`. What it was built from may have been
+/// another clone's, since clones share what they build.
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    package.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()).join("../..")
 }
 
 /// Runs a script of the repository; returns the `KEY=VALUE` lines that it printed.
