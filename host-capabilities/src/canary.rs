@@ -118,7 +118,7 @@ async fn what_a_guest_says_of_a_secret_is_masked_on_every_way_out() {
     assert!(events.contains("it is ***!"), "{events}");
     let mut registry = Registry::default();
     let mut page = String::new();
-    registry.register_collector(Box::new(crate::testing::guest::Shared(guest.capabilities.metrics.clone())));
+    registry.register_collector(Box::new(crate::metrics::Registered(guest.capabilities.metrics.clone())));
     encode(&mut page, &registry).unwrap();
     without_canary("metrics", &page);
     assert!(page.contains("label=\"it is ***!\""), "{page}");

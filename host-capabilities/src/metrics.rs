@@ -148,6 +148,16 @@ fn are_labels(labels: &Labels) -> bool {
         && labels.windows(2).all(|pair| matches!(pair, [(a, _), (b, _)] if a != b))
 }
 
+/// The same series, as a registry takes them.
+#[derive(Debug)]
+pub struct Registered(pub Arc<Metrics>);
+
+impl Collector for Registered {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.0.encode(encoder)
+    }
+}
+
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

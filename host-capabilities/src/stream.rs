@@ -16,7 +16,7 @@ use futures::{Stream, StreamExt};
 use provider::ByteStream;
 use tokio::sync::{mpsc, oneshot};
 use wasmtime::component::{
-    Destination, FutureReader, Source, StreamConsumer, StreamProducer, StreamReader, StreamResult,
+    Destination, FutureConsumer, FutureReader, Source, StreamConsumer, StreamProducer, StreamReader, StreamResult,
 };
 use wasmtime::{AsContextMut, StoreContextMut};
 
@@ -130,6 +130,38 @@ pub fn receive(reader: StreamReader<u8>, mut store: impl AsContextMut) -> wasmti
     let (sender, receiver) = mpsc::channel(PUMP_CHUNKS);
     reader.pipe(&mut store, Receiver { sender: tokio_util::sync::PollSender::new(sender) })?;
     Ok(Box::pin(Chunks(receiver).map(Ok)))
+}
+
+/// What the guest tells of the end of a stream of its own. Dropped without a word: it tells nothing.
+pub fn told(
+    end: FutureReader<Result<(), Error>>,
+    store: impl AsContextMut,
+) -> wasmtime::Result<oneshot::Receiver<Result<(), Error>>> {
+    let (teller, told) = oneshot::channel();
+    end.pipe(store, Ending(Some(teller)))?;
+    Ok(told)
+}
+
+struct Ending(Option<oneshot::Sender<Result<(), Error>>>);
+
+impl<D> FutureConsumer<D> for Ending {
+    type Item = Result<(), Error>;
+
+    fn poll_consume(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        store: StoreContextMut<'_, D>,
+        mut source: Source<'_, Self::Item>,
+        _: bool,
+    ) -> Poll<wasmtime::Result<()>> {
+        let mut how = None;
+        source.read(store, &mut how)?;
+        if let Some((teller, how)) = self.0.take().zip(how) {
+            // Nobody reads the stream any more.
+            let _ = teller.send(how);
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 struct Chunks(mpsc::Receiver<Bytes>);

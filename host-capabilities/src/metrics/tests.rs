@@ -4,7 +4,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 use super::*;
-use crate::testing::guest::{Guest, Shared};
+use crate::testing::guest::Guest;
 use crate::{Grants, bindings::vk::host::metrics::Host as _};
 
 fn label(name: &str, value: &str) -> Labels {
@@ -13,7 +13,7 @@ fn label(name: &str, value: &str) -> Labels {
 
 fn page(metrics: &Arc<Metrics>) -> String {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Shared(metrics.clone())));
+    registry.register_collector(Box::new(Registered(metrics.clone())));
     let mut text = String::new();
     encode(&mut text, &registry).unwrap();
     text

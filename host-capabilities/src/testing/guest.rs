@@ -3,8 +3,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
 use provider::{ByteStream, PodKey};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
@@ -18,7 +16,6 @@ use crate::egress::Rule;
 use crate::error::Error;
 use crate::events::ProviderEvent;
 use crate::mask::Mask;
-use crate::metrics::Metrics;
 use crate::store::Embedded;
 use crate::stream;
 use crate::{Call, CallData, Capabilities, Grants, Host, Subject};
@@ -101,8 +98,7 @@ impl Guest {
 pub(crate) async fn read(accessor: &Accessor<Call, CallData>, source: Source) -> (Vec<u8>, Result<(), Error>) {
     let Source { content, end } = source;
     let (mut chunks, told) = accessor.with(|mut access| {
-        let (tell, told) = tokio::sync::oneshot::channel();
-        end.pipe(&mut access, ending::Ending(Some(tell))).unwrap();
+        let told = stream::told(end, &mut access).unwrap();
         (stream::receive(content, &mut access).unwrap(), told)
     });
     let bytes = collect(&mut chunks).await.unwrap();
@@ -131,47 +127,4 @@ pub(crate) async fn collect(stream: &mut ByteStream) -> Result<Vec<u8>, provider
         bytes.extend_from_slice(&chunk?);
     }
     Ok(bytes)
-}
-
-/// A provider's series, to be registered while the test keeps them too.
-#[derive(Debug)]
-pub(crate) struct Shared(pub(crate) Arc<Metrics>);
-
-impl Collector for Shared {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
-        self.0.encode(encoder)
-    }
-}
-
-mod ending {
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
-
-    use tokio::sync::oneshot;
-    use wasmtime::StoreContextMut;
-    use wasmtime::component::{FutureConsumer, Source};
-
-    use crate::error::Error;
-
-    /// Takes the word of how a stream ended.
-    pub(super) struct Ending(pub(super) Option<oneshot::Sender<Result<(), Error>>>);
-
-    impl<D> FutureConsumer<D> for Ending {
-        type Item = Result<(), Error>;
-
-        fn poll_consume(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            store: StoreContextMut<'_, D>,
-            mut source: Source<'_, Self::Item>,
-            _: bool,
-        ) -> Poll<wasmtime::Result<()>> {
-            let mut told = None;
-            source.read(store, &mut told)?;
-            if let (Some(told), Some(tell)) = (told, self.0.take()) {
-                let _ = tell.send(told);
-            }
-            Poll::Ready(Ok(()))
-        }
-    }
 }

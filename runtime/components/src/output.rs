@@ -11,8 +11,7 @@ use host_capabilities::log::Logger;
 use host_capabilities::stream;
 use provider::{ByteStream, Code, Error, Framing, Output, Result};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use wasmtime::StoreContextMut;
-use wasmtime::component::{Accessor, FutureConsumer, Source};
+use wasmtime::component::Accessor;
 
 use crate::bindings::vk::provider::types as wit;
 use crate::state::State;
@@ -39,11 +38,7 @@ pub(crate) fn take(
             Err(reader) => {
                 let content = stream::receive(reader, &mut access)?;
                 let told = match output.end {
-                    Some(end) => {
-                        let (teller, told) = oneshot::channel();
-                        end.pipe(&mut access, Ending(Some(teller)))?;
-                        Some(told)
-                    }
+                    Some(end) => Some(stream::told(end, &mut access)?),
                     None => None,
                 };
                 let (reading, ended) = oneshot::channel();
@@ -59,29 +54,6 @@ pub(crate) fn take(
             }
         }
     })
-}
-
-/// Takes what a guest tells of the end of its stream.
-struct Ending(Option<oneshot::Sender<std::result::Result<(), WitError>>>);
-
-impl<D> FutureConsumer<D> for Ending {
-    type Item = std::result::Result<(), WitError>;
-
-    fn poll_consume(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        store: StoreContextMut<'_, D>,
-        mut source: Source<'_, Self::Item>,
-        _: bool,
-    ) -> Poll<wasmtime::Result<()>> {
-        let mut how = None;
-        source.read(store, &mut how)?;
-        if let Some((teller, how)) = self.0.take().zip(how) {
-            // Nobody reads the stream any more.
-            let _ = teller.send(how);
-        }
-        Poll::Ready(Ok(()))
-    }
 }
 
 /// A stream of the guest's, which keeps its instance until its end, or until its reader leaves.

@@ -102,7 +102,8 @@ pub struct RunArguments {
     /// Let granted names resolve to these addresses, though they are private, loopback or link-local
     #[arg(long, value_name = "RANGE", help_heading = "What the provider may do (nothing unless granted)")]
     pub allow_address: Vec<AddressRange>,
-    /// Ranges in which its pods' addresses may lie, for what the host itself connects to (probes, port-forward)
+    /// Ranges in which its pods' addresses may lie, for what the host itself connects to (probes, port-forward: not in
+    /// this version, so without effect)
     #[arg(long, value_name = "RANGE", help_heading = "What the provider may do (nothing unless granted)")]
     pub allow_pod_cidr: Vec<AddressRange>,
     /// Give it a secret: SOURCE is env:VARIABLE or file:/PATH, MODE is sign or reveal

@@ -1,12 +1,10 @@
 //! The page `/metrics` of the kubelet API: what the provider counts. In OpenMetrics' text format.
 
-use std::fmt;
 use std::sync::Arc;
 
-use host_capabilities::metrics::Metrics as ProviderMetrics;
+use host_capabilities::metrics::{Metrics as ProviderMetrics, Registered};
 use kubelet_api::Metrics;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, text};
+use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
 /// The page.
@@ -16,7 +14,7 @@ impl Page {
     /// With the series of this provider.
     pub fn of(provider: Arc<ProviderMetrics>) -> Self {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Provided(provider)));
+        registry.register_collector(Box::new(Registered(provider)));
         Self(registry)
     }
 }
@@ -28,15 +26,6 @@ impl Metrics for Page {
             tracing::error!(%error, "the metrics can't be written");
         }
         page
-    }
-}
-
-#[derive(Debug)]
-struct Provided(Arc<ProviderMetrics>);
-
-impl Collector for Provided {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        self.0.encode(encoder)
     }
 }
 

@@ -34,6 +34,9 @@ pub fn run(arguments: RunArguments) -> Result<()> {
 
 async fn node(arguments: RunArguments) -> Result<()> {
     let path = arguments.component.as_deref().context("--component is missing")?;
+    if !arguments.allow_pod_cidr.is_empty() {
+        tracing::warn!("--allow-pod-cidr has no effect: this version connects to no pod");
+    }
     if arguments.namespace.is_some() {
         tracing::warn!("--namespace has no meaning: a node takes the pods of every namespace");
     }
