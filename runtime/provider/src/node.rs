@@ -74,6 +74,8 @@ pub enum Watches {
     Node,
     /// One pod.
     Pods,
+    /// Nothing: this backend tells nothing by itself.
+    Nothing,
 }
 
 /// What the Node shows, and how the host works with this provider.

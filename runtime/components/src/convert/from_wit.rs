@@ -142,7 +142,11 @@ pub(crate) fn description(own: wit::node::Description, mask: Masking<'_>) -> Des
         list_interval: own.list_interval.map(Duration::from_nanos),
         busy_list_interval: own.busy_list_interval.map(Duration::from_nanos),
         refresh_max: own.refresh_max,
-        watches: if own.watches == "pods" { Watches::Pods } else { Watches::Node },
+        watches: match own.watches.as_str() {
+            "pods" => Watches::Pods,
+            "nothing" => Watches::Nothing,
+            _ => Watches::Node,
+        },
         token_lifetime: own.token_lifetime.map(Duration::from_nanos),
     }
 }
