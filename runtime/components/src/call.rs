@@ -11,8 +11,8 @@
 //! guest does after its answer is part of its call too, unless it waits.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use host_capabilities::bindings::vk::host::types::Error as WitError;
@@ -24,38 +24,39 @@ use provider::{Code, Error, Output, PodKey, Result};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
-use wasmtime::component::{Accessor, ComponentNamedList, Instance, InstancePre, Lift, Lower};
+use wasmtime::component::{Accessor, ComponentNamedList, Instance, Lift, Lower};
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::bindings::vk::provider::types::Output as WitOutput;
 use crate::cause::{Cause, OverBudget};
-use crate::component::Loaded;
 use crate::cpu::Meter;
-use crate::digest::Digest;
 use crate::engine::Engine;
-use crate::export::{Export, LOAD};
+use crate::export::Export;
 use crate::function::Function;
-use crate::lanes::Lanes;
 use crate::limits::{Limits, Reached};
 use crate::masks::PodMasks;
 use crate::memory::Memory;
 use crate::output::{self, Handed};
+use crate::program::{Live, Program};
 use crate::state::State;
-use crate::threads::Threads;
 
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
 /// A future that a call's closure returns.
 pub(crate) type Boxed<'a, R> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
 
-/// What calls of one provider share, whatever its version.
+/// What calls for one node share, whatever the version.
 pub(crate) struct Caller {
-    pub(crate) engine: Engine,
-    pub(crate) limits: Limits,
-    pub(crate) capabilities: Arc<Capabilities>,
-    pub(crate) threads: Threads,
-    pub(crate) lanes: Lanes,
+    pub(crate) program: Arc<Program>,
+    capabilities: RwLock<Arc<Capabilities>>,
     pub(crate) masks: PodMasks,
+}
+
+/// What a call takes at its beginning and keeps to its end.
+#[derive(Clone)]
+pub(crate) struct Begun {
+    pub(crate) live: Arc<Live>,
+    pub(crate) capabilities: Arc<Capabilities>,
 }
 
 /// What a call is for.
@@ -76,7 +77,7 @@ impl About {
     }
 }
 
-fn store(engine: &Engine, limits: &Limits, call: Call, meter: &Arc<Meter>) -> Store<State> {
+pub(crate) fn store(engine: &Engine, limits: &Limits, call: Call, meter: &Arc<Meter>) -> Store<State> {
     let memory = Memory::new(limits.memory, limits.table_elements);
     let mut store = Store::new(&engine.wasmtime, State::new(call, memory));
     store.limiter(|state| &mut state.memory);
@@ -136,20 +137,37 @@ impl<R> Answer<R> {
 }
 
 impl Caller {
+    /// Calls of this program, with what it was granted for one node.
+    pub(crate) fn new(program: Arc<Program>, capabilities: Arc<Capabilities>) -> Arc<Self> {
+        let caller = Arc::new(Self { program, capabilities: RwLock::new(capabilities), masks: PodMasks::default() });
+        caller.program.join(&caller);
+        caller
+    }
+
+    /// What it is granted now.
+    pub(crate) fn capabilities(&self) -> Arc<Capabilities> {
+        self.capabilities.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What a call that begins now has.
+    pub(crate) fn begin(&self) -> Begun {
+        Begun { live: self.program.live(), capabilities: self.capabilities() }
+    }
+
     /// The text without the secret values of a pod, and of the provider.
-    pub(crate) fn mask(&self, uid: &str, text: String) -> String {
-        self.capabilities.mask(self.masks.apply(uid, text))
+    pub(crate) fn mask(&self, capabilities: &Capabilities, uid: &str, text: String) -> String {
+        capabilities.mask(self.masks.apply(uid, text))
     }
 
     /// Calls a function of the guest.
-    pub(crate) async fn call<R, F>(self: &Arc<Self>, loaded: &Arc<Loaded>, about: About, call: F) -> Result<R>
+    pub(crate) async fn call<R, F>(self: &Arc<Self>, begun: &Begun, about: About, call: F) -> Result<R>
     where
         R: Send + 'static,
         F: for<'a> FnOnce(&'a Accessor<State>, Guest) -> Boxed<'a, wasmtime::Result<Result<R, WitError>>>
             + Send
             + 'static,
     {
-        self.run(loaded, about, |_, _| {
+        self.run(begun, about, |_, _| {
             move |accessor, guest, answer: Answer<R>| {
                 Box::pin(async move {
                     answer.give(call(accessor, guest).await?);
@@ -161,7 +179,7 @@ impl Caller {
     }
 
     /// Calls a function of the guest that hands back a stream, and something else beside it.
-    pub(crate) async fn open<R, F>(self: &Arc<Self>, loaded: &Arc<Loaded>, about: About, call: F) -> Result<(Output, R)>
+    pub(crate) async fn open<R, F>(self: &Arc<Self>, begun: &Begun, about: About, call: F) -> Result<(Output, R)>
     where
         R: Send + 'static,
         F: for<'a> FnOnce(&'a Accessor<State>, Guest) -> Boxed<'a, wasmtime::Result<Result<(WitOutput, R), WitError>>>
@@ -169,9 +187,9 @@ impl Caller {
             + 'static,
     {
         let export = about.export;
-        let stream_slot = self.lanes.stream().map_err(|reached| error(export, &Cause::Reached(reached)))?;
+        let stream_slot = self.program.lanes.stream().map_err(|reached| error(export, &Cause::Reached(reached)))?;
         let caller = self.clone();
-        self.run(loaded, about, |meter, died| {
+        self.run(begun, about, |meter, died| {
             move |accessor, guest, answer: Answer<(Output, R)>| {
                 Box::pin(async move {
                     let (handed, beside) = match call(accessor, guest).await? {
@@ -183,7 +201,7 @@ impl Caller {
                     };
                     match handed {
                         Handed::Spliced(output) => answer.give(Ok((output::hold(output, stream_slot), beside))),
-                        Handed::Pumped(output, ended) => match caller.lanes.session() {
+                        Handed::Pumped(output, ended) => match caller.program.lanes.session() {
                             Err(reached) => answer.fail(error(export, &Cause::Reached(reached))),
                             Ok(session_slot) => {
                                 meter.becomes_session();
@@ -201,67 +219,45 @@ impl Caller {
         .await
     }
 
-    /// Looks at an instance that nobody calls. What a component does before it is called has the limits of a call.
-    pub(crate) async fn try_instance<R: Send + 'static>(
-        &self,
-        pre: InstancePre<State>,
-        digest: &Digest,
-        look: impl FnOnce(&InstancePre<State>, &mut Store<State>, &Instance) -> wasmtime::Result<R> + Send + 'static,
-    ) -> Result<R, String> {
-        let slot = self.engine.pool.clone().acquire_owned().await.ok();
-        let subject = Subject { export: LOAD.name, pod: None, id: 0, version: digest.short().into() };
-        let call = Call::new(self.capabilities.clone(), subject, Arc::default());
-        let meter = Meter::new(self.limits.cpu, self.engine.clock());
-        let mut store = store(&self.engine, &self.limits, call, &meter);
-        let (limits, wall) = (self.limits.clone(), self.limits.wall.unwrap_or(LOAD.wall));
-        let tried = self.threads.spawn(meter, async move {
-            let made = match tokio::time::timeout(wall, pre.instantiate_async(&mut store)).await {
-                Ok(Ok(instance)) => Ok(instance),
-                Ok(Err(failure)) => Err(Cause::of(&failure, &store, &limits)),
-                Err(_) => Err(Cause::Reached(Reached::Wall(wall))),
-            };
-            let seen = made
-                .map_err(|cause| format!("it {cause}"))
-                .and_then(|instance| look(&pre, &mut store, &instance).map_err(|error| format!("{error:#}")));
-            drop(store);
-            drop(slot);
-            seen
-        });
-        AbortOnDropHandle::new(tried).await.unwrap_or_else(|error| Err(error.to_string()))
-    }
-
     /// Runs a closure in a fresh instance, and waits for its answer.
-    async fn run<R, M, F>(self: &Arc<Self>, loaded: &Arc<Loaded>, about: About, make: M) -> Result<R>
+    async fn run<R, M, F>(self: &Arc<Self>, begun: &Begun, about: About, make: M) -> Result<R>
     where
         R: Send + 'static,
         M: FnOnce(Arc<Meter>, oneshot::Receiver<Error>) -> F,
         F: for<'a> FnOnce(&'a Accessor<State>, Guest, Answer<R>) -> Boxed<'a, wasmtime::Result<()>> + Send + 'static,
     {
+        let Begun { live, capabilities } = begun;
         let About { export, pod, mask } = about;
         let mask = pod.as_ref().map(|pod| self.masks.with(&pod.uid, mask)).unwrap_or_default();
         let queued = Instant::now();
-        let lane = self.lanes.enter(export.lane).await;
-        let slot = self.engine.pool.clone().acquire_owned().await.ok();
+        let lane = self.program.lanes.enter(export.lane).await;
+        let slot = self.program.engine.pool.clone().acquire_owned().await.ok();
         let id = CALLS.fetch_add(1, Ordering::Relaxed);
         let span = tracing::debug_span!(
             "call",
-            component = self.capabilities.name(),
+            component = self.program.name(),
             export = export.name,
-            version = loaded.digest.short(),
+            version = &*live.version.short,
             pod = pod.as_ref().map(|pod| tracing::field::display(&pod.uid)),
             call = id,
             queued = ?queued.elapsed(),
         );
-        let subject = Subject { export: export.name, pod, id, version: loaded.version.clone() };
-        let call = Call::new(self.capabilities.clone(), subject, mask);
+        let subject = Subject { export: export.name, pod, id, version: live.version.short.clone() };
+        let call = Call::new(capabilities.clone(), subject, mask);
         let (sender, answered) = oneshot::channel();
         let answer = Answer { sender, logger: call.logger().clone(), _lane: lane };
-        let meter = Meter::new(self.limits.cpu, self.engine.clock());
+        let meter = Meter::new(live.limits.cpu, self.program.engine.clock());
         let (last_words, died) = oneshot::channel();
         let body = make(meter.clone(), died);
-        let instance =
-            InInstance { caller: self.clone(), loaded: loaded.clone(), export, meter: meter.clone(), last_words, slot };
-        let running = self.threads.spawn(meter, instance.run(call, answer, body).instrument(span));
+        let instance = InInstance {
+            program: self.program.clone(),
+            live: live.clone(),
+            export,
+            meter: meter.clone(),
+            last_words,
+            slot,
+        };
+        let running = self.program.threads.spawn(meter, instance.run(call, answer, body).instrument(span));
         // Until there is an answer the call is its caller's: who goes away ends it. After it, it may be a session.
         let mut running = AbortOnDropHandle::new(running);
         match answered.await {
@@ -280,8 +276,8 @@ impl Caller {
 
 /// What a call needs on the guest's threads.
 struct InInstance {
-    caller: Arc<Caller>,
-    loaded: Arc<Loaded>,
+    program: Arc<Program>,
+    live: Arc<Live>,
     export: Export,
     meter: Arc<Meter>,
     /// Tells the reader of the guest's stream, if there is one, what the guest died of.
@@ -295,14 +291,15 @@ impl InInstance {
         R: Send + 'static,
         F: for<'a> FnOnce(&'a Accessor<State>, Guest, Answer<R>) -> Boxed<'a, wasmtime::Result<()>> + Send + 'static,
     {
-        let Self { caller, loaded, export, meter, last_words, slot } = self;
+        let Self { program, live, export, meter, last_words, slot } = self;
+        let Live { version, limits } = &*live;
         let begun = Instant::now();
         let logger = call.logger().clone();
-        let mut store = store(&caller.engine, &caller.limits, call, &meter);
-        let wall = caller.limits.wall.unwrap_or(export.wall);
+        let mut store = store(&program.engine, limits, call, &meter);
+        let wall = limits.wall.unwrap_or(export.wall);
         let outcome = {
             let mut running = std::pin::pin!(async {
-                let instance = loaded.pre.instantiate_async(&mut store).await?;
+                let instance = version.pre.instantiate_async(&mut store).await?;
                 store.run_concurrent(async move |accessor| body(accessor, Guest { instance }, answer).await).await?
             });
             let deadline = tokio::time::sleep(wall);
@@ -314,7 +311,7 @@ impl InInstance {
         };
         let result = match outcome {
             Some(Ok(())) => Ok(()),
-            Some(Err(failure)) => Err(error(export, &Cause::of(&failure, &store, &caller.limits))),
+            Some(Err(failure)) => Err(error(export, &Cause::of(&failure, &store, limits))),
             None => Err(error(export, &Cause::Reached(Reached::Wall(wall)))),
         };
         let result = result.map_err(|error| Error { message: logger.mask(error.message), ..error });

@@ -1,4 +1,4 @@
-//! A component that was checked, compiled and can be called.
+//! A component that was checked and compiled; nothing of it has run yet.
 //!
 //! The checks, in their order, each an error of its own that says what to do: size; whether it is a component; whether it
 //! is a provider, of a contract that this host serves; whether it imports only what the host knows and what was granted;
@@ -10,19 +10,15 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use host_capabilities::{Capabilities, MISSING};
-use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::component::Component;
 
-use crate::call::Caller;
 use crate::code_cache::CodeCache;
 use crate::digest::Digest;
 use crate::engine::Engine;
-use crate::function::Functions;
 use crate::inspect::{CONTRACT, Inspection, ProviderKind};
 use crate::limits::Limits;
-use crate::state::State;
 
 /// Why a component can't be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -130,10 +126,10 @@ impl Bytes {
 
 /// A compiled component, of which nothing has run yet.
 pub struct Compiled {
-    name: String,
-    component: Component,
-    digest: Digest,
-    inspection: Inspection,
+    pub(crate) name: String,
+    pub(crate) component: Component,
+    pub(crate) digest: Digest,
+    pub(crate) inspection: Inspection,
 }
 
 impl Compiled {
@@ -216,40 +212,4 @@ impl Compiled {
         }
         Err(LoadError::NotGranted { name: self.name.clone(), wanted: wanted.join(" and "), flags: flags.join(" or ") })
     }
-}
-
-/// A component that can be called.
-pub(crate) struct Loaded {
-    pub(crate) pre: InstancePre<State>,
-    pub(crate) functions: Functions,
-    pub(crate) kind: ProviderKind,
-    pub(crate) digest: Digest,
-    /// The digest, shortened: what log lines show.
-    pub(crate) version: Arc<str>,
-    pub(crate) inspection: Inspection,
-}
-
-impl Loaded {
-    /// Links a component and tries one instance.
-    pub(crate) async fn new(caller: &Caller, compiled: Compiled) -> Result<Self, LoadError> {
-        let kind = compiled.check()?;
-        compiled.check_grants(&caller.capabilities)?;
-        let Compiled { name, component, digest, inspection } = compiled;
-        let fail = |reason| LoadError::Unusable { name: name.clone(), reason };
-        let linked = linker(&caller.engine).and_then(|linker| linker.instantiate_pre(&component));
-        let pre = linked.map_err(|error| fail(format!("{error:#}")))?;
-        let exports = inspection.clone();
-        let functions = caller.try_instance(pre.clone(), &digest, move |pre, store, instance| {
-            Functions::find(pre, store, instance, kind, |export| exports.exports(export))
-        });
-        let functions = functions.await.map_err(fail)?;
-        Ok(Self { pre, functions, kind, digest, version: digest.short().into(), inspection })
-    }
-}
-
-fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
-    let mut linker = Linker::new(&engine.wasmtime);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    host_capabilities::add_to_linker(&mut linker, |state: &mut State| &mut state.call)?;
-    Ok(linker)
 }

@@ -1,6 +1,7 @@
 //! Runs providers: WebAssembly components that can touch nothing but what they were granted, and can't take the node down.
 //!
-//! [`Compiled`] checks and compiles a component, [`ComponentProvider`] is one that can be called. Each call gets a fresh
+//! [`Compiled`] is a component that was checked and compiled, [`Program`] one that can be called, whatever its version, and
+//! [`ComponentProvider`] a program with what it was granted for one node. Each call gets a fresh
 //! instance from a pool, on threads of its provider's own, within [`Limits`]; it costs some tens of microseconds. State
 //! lives in the `store` capability, never in the guest, so a trap, a leak or a hang costs one call.
 
@@ -22,9 +23,12 @@ mod lines;
 mod masks;
 mod memory;
 mod output;
+mod program;
 mod provider;
+pub mod source;
 mod state;
 mod threads;
+mod version;
 
 pub use code_cache::CodeCache;
 pub use component::{Bytes, Compiled, LoadError};
@@ -32,4 +36,5 @@ pub use digest::Digest;
 pub use engine::{Engine, EngineError, INSTANCES};
 pub use inspect::{CONTRACT, Inspection, ProviderKind};
 pub use limits::{LimitError, Limits};
+pub use program::Program;
 pub use provider::ComponentProvider;

@@ -1,7 +1,7 @@
 //! A component as a [`Provider`].
 //!
 //! Each call takes the version that is loaded at its beginning and keeps it to its end; a new version takes effect with
-//! the next call.
+//! the next call. An export that only the version before had answers [`Error::lacks`].
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,82 +17,57 @@ use provider::{
     SandboxConfig, Snapshot, Stats, Summary, Target, Watch,
 };
 
-use crate::call::{About, Caller};
-use crate::component::{Compiled, LoadError, Loaded};
+use crate::call::{About, Begun, Caller};
 use crate::convert::{from_wit, to_wit};
-use crate::engine::Engine;
 use crate::export;
 use crate::function;
-use crate::inspect::{Inspection, ProviderKind};
-use crate::lanes::Lanes;
-use crate::limits::Limits;
-use crate::masks::PodMasks;
-use crate::threads::Threads;
+use crate::inspect::ProviderKind;
+use crate::program::Program;
+use crate::version::{self, Stage};
 
 /// Pieces of a watch that one call decodes.
 const DECODE_BATCH: usize = 1_024;
 
-/// A provider that a component implements.
+/// A provider that a component implements, for one node. Cheap: what nodes can share is in its [`Program`].
 pub struct ComponentProvider {
     caller: Arc<Caller>,
-    loaded: Arc<Loaded>,
 }
 
 impl ComponentProvider {
-    /// Links a compiled component with what it was granted, and tries an instance.
-    pub async fn load(
-        engine: &Engine,
-        compiled: Compiled,
-        limits: Limits,
-        capabilities: Arc<Capabilities>,
-    ) -> Result<Self, LoadError> {
-        let threads = Threads::start(capabilities.name())
-            .map_err(|error| LoadError::Unusable { name: capabilities.name().to_owned(), reason: error.to_string() })?;
-        let lanes = Lanes::new(&limits);
-        let masks = PodMasks::default();
-        let caller = Caller { engine: engine.clone(), lanes, limits, capabilities, threads, masks };
-        let loaded = Loaded::new(&caller, compiled).await?;
-        Ok(Self { caller: Arc::new(caller), loaded: Arc::new(loaded) })
+    /// The program, with what it was granted for one node.
+    pub fn new(program: &Arc<Program>, capabilities: Arc<Capabilities>) -> Self {
+        Self { caller: Caller::new(program.clone(), capabilities) }
     }
 
-    /// What the loaded version exports and imports.
-    pub fn inspection(&self) -> &Inspection {
-        &self.loaded.inspection
+    /// What it shares with other nodes.
+    pub fn program(&self) -> &Arc<Program> {
+        &self.caller.program
     }
 
     /// What it was granted.
-    pub fn capabilities(&self) -> &Arc<Capabilities> {
-        &self.caller.capabilities
+    pub fn capabilities(&self) -> Arc<Capabilities> {
+        self.caller.capabilities()
     }
 
-    fn pods_functions(&self) -> Result<&function::Pods> {
-        match &self.loaded.functions.kind {
-            function::Kind::Pods(functions) => Ok(functions),
-            function::Kind::Containers(_) => Err(Error::lacks("pods")),
-        }
-    }
-
-    fn containers_functions(&self) -> Result<&function::Containers> {
-        match &self.loaded.functions.kind {
-            function::Kind::Containers(functions) => Ok(functions),
-            function::Kind::Pods(_) => Err(Error::lacks("containers")),
-        }
+    /// Whether the version that is loaded now has an optional export.
+    fn has(&self, has: impl Fn(&function::Functions) -> bool) -> Option<&Self> {
+        has(&self.caller.program.live().version.functions).then_some(self)
     }
 
     /// Masks what people may read of a report.
-    fn mask(&self) -> impl Fn(&str, String) -> String + Send + Sync + '_ {
-        |uid, text| self.caller.mask(uid, text)
+    fn mask<'a>(&'a self, begun: &'a Begun) -> impl Fn(&str, String) -> String + Send + Sync + 'a {
+        |uid, text| self.caller.mask(&begun.capabilities, uid, text)
     }
 }
 
 /// Calls `$function` with parameters that are made in the instance's own store: `call` there is the call's part of the
 /// capabilities.
 macro_rules! call {
-    ($self:ident, $about:expr, $function:expr, |$call:ident| $parameters:expr) => {{
+    ($self:ident, $begun:ident, $about:expr, $function:expr, |$call:ident| $parameters:expr) => {{
         let function = $function;
         $self
             .caller
-            .call(&$self.loaded, $about, move |accessor, guest| {
+            .call(&$begun, $about, move |accessor, guest| {
                 Box::pin(async move {
                     #[allow(unused_variables)]
                     let parameters = accessor.with(|mut access| {
@@ -107,117 +82,128 @@ macro_rules! call {
 }
 
 macro_rules! optional {
-    ($self:ident, $name:ident, $interface:literal) => {
-        $self.loaded.functions.$name.as_ref().ok_or_else(|| Error::lacks($interface))
+    ($begun:ident, $name:ident, $interface:literal) => {
+        $begun.live.version.functions.$name.as_ref().ok_or_else(|| Error::lacks($interface))
     };
 }
 
 #[async_trait]
 impl Provider for ComponentProvider {
     async fn describe(&self) -> Result<Description> {
-        let described = call!(self, About::node(export::DESCRIBE), self.loaded.functions.node.describe, |call| ());
-        described.map(|own| from_wit::description(own, &self.mask()))
+        let begun = self.caller.begin();
+        let described =
+            call!(self, begun, About::node(export::DESCRIBE), begun.live.version.functions.node.describe, |call| ());
+        described.map(|own| from_wit::description(own, &self.mask(&begun)))
     }
 
     fn kind(&self) -> Kind<'_> {
-        match self.loaded.kind {
+        match self.caller.program.kind() {
             ProviderKind::Pods => Kind::Pods(self),
             ProviderKind::Containers => Kind::Containers(self),
         }
     }
 
     fn watch(&self) -> Option<&dyn Watch> {
-        self.loaded.functions.watch.is_some().then_some(self)
+        self.has(|functions| functions.watch.is_some()).map(|own| own as _)
     }
 
     fn logs(&self) -> Option<&dyn Logs> {
-        self.loaded.functions.logs.is_some().then_some(self)
+        self.has(|functions| functions.logs.is_some()).map(|own| own as _)
     }
 
     fn stats(&self) -> Option<&dyn Stats> {
-        self.loaded.functions.stats.is_some().then_some(self)
+        self.has(|functions| functions.stats.is_some()).map(|own| own as _)
     }
 
     fn files(&self) -> Option<&dyn Files> {
-        self.loaded.functions.files.is_some().then_some(self)
+        self.has(|functions| functions.files.is_some()).map(|own| own as _)
     }
 
     fn probes(&self) -> Option<&dyn Probes> {
-        self.loaded.functions.probes.is_some().then_some(self)
+        self.has(|functions| functions.probes.is_some()).map(|own| own as _)
     }
 
     fn restart(&self) -> Option<&dyn Restart> {
-        self.loaded.functions.restart.is_some().then_some(self)
+        self.has(|functions| functions.restart.is_some()).map(|own| own as _)
     }
 
     fn background(&self) -> Option<&dyn Background> {
-        self.loaded.functions.background.is_some().then_some(self)
+        self.has(|functions| functions.background.is_some()).map(|own| own as _)
     }
 }
 
 #[async_trait]
 impl Pods for ComponentProvider {
     async fn create(&self, pod: PodConfig) -> Result<PodState> {
+        let begun = self.caller.begin();
         let mut about = About::pod(export::POD_CREATE, &pod.sandbox.key);
-        about.mask = to_wit::SecretValues::new().pod(&pod).allowed(self.caller.capabilities.pod_secrets())?;
-        let function = self.pods_functions()?.create;
-        let created = call!(self, about, function, |call| (to_wit::pod_config(call, pod)?,));
-        created.map(|state| from_wit::pod_state(state, &self.mask()))
+        about.mask = to_wit::SecretValues::new().pod(&pod).allowed(begun.capabilities.pod_secrets())?;
+        let function = begun.live.version.pods()?.create;
+        let created = call!(self, begun, about, function, |call| (to_wit::pod_config(call, pod)?,));
+        created.map(|state| from_wit::pod_state(state, &self.mask(&begun)))
     }
 
     async fn update(&self, pod: PodConfig, changed: Vec<String>) -> Result<()> {
+        let begun = self.caller.begin();
         let mut about = About::pod(export::POD_UPDATE, &pod.sandbox.key);
-        about.mask = to_wit::SecretValues::new().pod(&pod).allowed(self.caller.capabilities.pod_secrets())?;
-        let function = self.pods_functions()?.update;
-        call!(self, about, function, |call| (to_wit::pod_config(call, pod)?, changed))
+        about.mask = to_wit::SecretValues::new().pod(&pod).allowed(begun.capabilities.pod_secrets())?;
+        let function = begun.live.version.pods()?.update;
+        call!(self, begun, about, function, |call| (to_wit::pod_config(call, pod)?, changed))
     }
 
     async fn delete(&self, pod: PodRef, grace: Duration) -> Result<()> {
-        let function = self.pods_functions()?.delete;
+        let begun = self.caller.begin();
+        let function = begun.live.version.pods()?.delete;
         let about = About::pod(export::POD_DELETE, &pod.key);
-        call!(self, about, function, |call| (to_wit::pod_ref(&pod), to_wit::nanos(grace)))
+        call!(self, begun, about, function, |call| (to_wit::pod_ref(&pod), to_wit::nanos(grace)))
     }
 
     async fn forget(&self, pod: PodRef) -> Result<()> {
-        let function = self.pods_functions()?.forget;
+        let begun = self.caller.begin();
+        let function = begun.live.version.pods()?.forget;
         let (about, wanted) = (About::pod(export::POD_FORGET, &pod.key), to_wit::pod_ref(&pod));
-        let forgotten = call!(self, about, function, |call| (wanted,));
+        let forgotten = call!(self, begun, about, function, |call| (wanted,));
         forgotten.inspect(|()| self.caller.masks.forget(&pod.key.uid))
     }
 
     async fn list(&self, cursor: Option<String>) -> Result<Snapshot> {
-        let function = self.pods_functions()?.list;
-        let listed = call!(self, About::node(export::POD_LIST), function, |call| (cursor,));
-        listed.map(|snapshot| from_wit::snapshot(snapshot, &self.mask()))
+        let begun = self.caller.begin();
+        let function = begun.live.version.pods()?.list;
+        let listed = call!(self, begun, About::node(export::POD_LIST), function, |call| (cursor,));
+        listed.map(|snapshot| from_wit::snapshot(snapshot, &self.mask(&begun)))
     }
 
     async fn refresh(&self, pods: Vec<PodRef>) -> Result<Vec<PodState>> {
-        let function = self.pods_functions()?.refresh;
+        let begun = self.caller.begin();
+        let function = begun.live.version.pods()?.refresh;
         let pods: Vec<_> = pods.iter().map(to_wit::pod_ref).collect();
-        let refreshed = call!(self, About::node(export::POD_REFRESH), function, |call| (pods,));
-        refreshed.map(|states| from_wit::pod_states(states, &self.mask()))
+        let refreshed = call!(self, begun, About::node(export::POD_REFRESH), function, |call| (pods,));
+        refreshed.map(|states| from_wit::pod_states(states, &self.mask(&begun)))
     }
 }
 
 #[async_trait]
 impl Containers for ComponentProvider {
     async fn run_sandbox(&self, sandbox: SandboxConfig) -> Result<PodState> {
+        let begun = self.caller.begin();
         let mut about = About::pod(export::RUN_SANDBOX, &sandbox.key);
-        about.mask = to_wit::SecretValues::new().sandbox(&sandbox).allowed(self.caller.capabilities.pod_secrets())?;
-        let function = self.containers_functions()?.run_sandbox;
-        let running = call!(self, about, function, |call| (to_wit::sandbox_config(call, sandbox)?,));
-        running.map(|state| from_wit::pod_state(state, &self.mask()))
+        about.mask = to_wit::SecretValues::new().sandbox(&sandbox).allowed(begun.capabilities.pod_secrets())?;
+        let function = begun.live.version.containers()?.run_sandbox;
+        let running = call!(self, begun, about, function, |call| (to_wit::sandbox_config(call, sandbox)?,));
+        running.map(|state| from_wit::pod_state(state, &self.mask(&begun)))
     }
 
     async fn stop_sandbox(&self, pod: PodKey, id: String) -> Result<()> {
-        let function = self.containers_functions()?.stop_sandbox;
-        call!(self, About::pod(export::STOP_SANDBOX, &pod), function, |call| (to_wit::pod_key(&pod), id))
+        let begun = self.caller.begin();
+        let function = begun.live.version.containers()?.stop_sandbox;
+        call!(self, begun, About::pod(export::STOP_SANDBOX, &pod), function, |call| (to_wit::pod_key(&pod), id))
     }
 
     async fn remove_sandbox(&self, pod: PodKey, id: String, last: bool) -> Result<()> {
-        let function = self.containers_functions()?.remove_sandbox;
+        let begun = self.caller.begin();
+        let function = begun.live.version.containers()?.remove_sandbox;
         let (about, wanted) = (About::pod(export::REMOVE_SANDBOX, &pod), to_wit::pod_key(&pod));
-        let removed = call!(self, about, function, |call| (wanted, id, last));
+        let removed = call!(self, begun, about, function, |call| (wanted, id, last));
         if last && removed.is_ok() {
             self.caller.masks.forget(&pod.uid);
         }
@@ -225,30 +211,34 @@ impl Containers for ComponentProvider {
     }
 
     async fn image_status(&self, image: String) -> Result<Option<Image>> {
-        let function = self.containers_functions()?.image_status;
-        let found = call!(self, About::node(export::IMAGE_STATUS), function, |call| (image,));
+        let begun = self.caller.begin();
+        let function = begun.live.version.containers()?.image_status;
+        let found = call!(self, begun, About::node(export::IMAGE_STATUS), function, |call| (image,));
         found.map(|image| image.map(from_wit::image))
     }
 
     async fn pull_image(&self, pod: PodKey, image: String, credentials: Vec<Credential>) -> Result<Image> {
+        let begun = self.caller.begin();
         let mut about = About::pod(export::PULL_IMAGE, &pod);
         let values = to_wit::SecretValues::new().credentials(&credentials);
-        about.mask = values.allowed(self.caller.capabilities.pod_secrets())?;
-        let function = self.containers_functions()?.pull_image;
+        about.mask = values.allowed(begun.capabilities.pod_secrets())?;
+        let function = begun.live.version.containers()?.pull_image;
         let credentials: Vec<_> = credentials.into_iter().map(to_wit::credential).collect();
-        let pulled = call!(self, about, function, |call| (to_wit::pod_key(&pod), image, credentials));
+        let pulled = call!(self, begun, about, function, |call| (to_wit::pod_key(&pod), image, credentials));
         pulled.map(from_wit::image)
     }
 
     async fn list_images(&self) -> Result<Vec<Image>> {
-        let function = self.containers_functions()?.list_images;
-        let listed = call!(self, About::node(export::LIST_IMAGES), function, |call| ());
+        let begun = self.caller.begin();
+        let function = begun.live.version.containers()?.list_images;
+        let listed = call!(self, begun, About::node(export::LIST_IMAGES), function, |call| ());
         listed.map(|images| images.into_iter().map(from_wit::image).collect())
     }
 
     async fn remove_image(&self, id: String) -> Result<()> {
-        let function = self.containers_functions()?.remove_image;
-        call!(self, About::node(export::REMOVE_IMAGE), function, |call| (id,))
+        let begun = self.caller.begin();
+        let function = begun.live.version.containers()?.remove_image;
+        call!(self, begun, About::node(export::REMOVE_IMAGE), function, |call| (id,))
     }
 
     async fn create_container(
@@ -257,105 +247,117 @@ impl Containers for ComponentProvider {
         sandbox: String,
         container: ContainerConfig,
     ) -> Result<String> {
+        let begun = self.caller.begin();
         let mut about = About::pod(export::CREATE_CONTAINER, &pod.key);
         let values = to_wit::SecretValues::new().sandbox(&pod).container(&container);
-        about.mask = values.allowed(self.caller.capabilities.pod_secrets())?;
-        let function = self.containers_functions()?.create_container;
+        about.mask = values.allowed(begun.capabilities.pod_secrets())?;
+        let function = begun.live.version.containers()?.create_container;
         let container = to_wit::container_config(container);
-        call!(self, about, function, |call| (to_wit::sandbox_config(call, pod)?, sandbox, container))
+        call!(self, begun, about, function, |call| (to_wit::sandbox_config(call, pod)?, sandbox, container))
     }
 
     async fn start_container(&self, pod: PodKey, id: String) -> Result<()> {
-        let function = self.containers_functions()?.start_container;
-        call!(self, About::pod(export::START_CONTAINER, &pod), function, |call| (to_wit::pod_key(&pod), id))
+        let begun = self.caller.begin();
+        let function = begun.live.version.containers()?.start_container;
+        call!(self, begun, About::pod(export::START_CONTAINER, &pod), function, |call| (to_wit::pod_key(&pod), id))
     }
 
     async fn stop_container(&self, pod: PodKey, id: String, grace: Duration) -> Result<()> {
-        let function = self.containers_functions()?.stop_container;
+        let begun = self.caller.begin();
+        let function = begun.live.version.containers()?.stop_container;
         let about = About::pod(export::STOP_CONTAINER, &pod);
-        call!(self, about, function, |call| (to_wit::pod_key(&pod), id, to_wit::nanos(grace)))
+        call!(self, begun, about, function, |call| (to_wit::pod_key(&pod), id, to_wit::nanos(grace)))
     }
 
     async fn remove_container(&self, pod: PodKey, id: String) -> Result<()> {
-        let function = self.containers_functions()?.remove_container;
-        call!(self, About::pod(export::REMOVE_CONTAINER, &pod), function, |call| (to_wit::pod_key(&pod), id))
+        let begun = self.caller.begin();
+        let function = begun.live.version.containers()?.remove_container;
+        call!(self, begun, About::pod(export::REMOVE_CONTAINER, &pod), function, |call| (to_wit::pod_key(&pod), id))
     }
 
     async fn update_container(&self, pod: PodKey, id: String, resources: Resources) -> Result<()> {
-        let function = self.containers_functions()?.update_container;
+        let begun = self.caller.begin();
+        let function = begun.live.version.containers()?.update_container;
         let about = About::pod(export::UPDATE_CONTAINER, &pod);
-        call!(self, about, function, |call| (to_wit::pod_key(&pod), id, to_wit::resources(resources)))
+        call!(self, begun, about, function, |call| (to_wit::pod_key(&pod), id, to_wit::resources(resources)))
     }
 
     async fn termination_message(&self, pod: PodKey, id: String, path: String, max: u32) -> Result<Option<Bytes>> {
-        let function = self.containers_functions()?.termination_message;
+        let begun = self.caller.begin();
+        let function = begun.live.version.containers()?.termination_message;
         let about = About::pod(export::TERMINATION_MESSAGE, &pod);
-        let message = call!(self, about, function, |call| (to_wit::pod_key(&pod), id, path, max));
+        let message = call!(self, begun, about, function, |call| (to_wit::pod_key(&pod), id, path, max));
         message.map(|bytes| bytes.map(Bytes::from))
     }
 
     async fn list(&self, cursor: Option<String>) -> Result<Snapshot> {
-        let function = self.containers_functions()?.list;
-        let listed = call!(self, About::node(export::CONTAINER_LIST), function, |call| (cursor,));
-        listed.map(|snapshot| from_wit::snapshot(snapshot, &self.mask()))
+        let begun = self.caller.begin();
+        let function = begun.live.version.containers()?.list;
+        let listed = call!(self, begun, About::node(export::CONTAINER_LIST), function, |call| (cursor,));
+        listed.map(|snapshot| from_wit::snapshot(snapshot, &self.mask(&begun)))
     }
 
     async fn refresh(&self, pods: Vec<PodRef>) -> Result<Vec<PodState>> {
-        let function = self.containers_functions()?.refresh;
+        let begun = self.caller.begin();
+        let function = begun.live.version.containers()?.refresh;
         let pods: Vec<_> = pods.iter().map(to_wit::pod_ref).collect();
-        let refreshed = call!(self, About::node(export::CONTAINER_REFRESH), function, |call| (pods,));
-        refreshed.map(|states| from_wit::pod_states(states, &self.mask()))
+        let refreshed = call!(self, begun, About::node(export::CONTAINER_REFRESH), function, |call| (pods,));
+        refreshed.map(|states| from_wit::pod_states(states, &self.mask(&begun)))
     }
 }
 
 #[async_trait]
 impl Watch for ComponentProvider {
     async fn open(&self, pod: Option<PodRef>) -> Result<Pin<Box<dyn Stream<Item = Change> + Send>>> {
-        let function::Watch { open, decode } = optional!(self, watch, "watch")?;
+        let begun = self.caller.begin();
+        let function::Watch { open, decode } = optional!(begun, watch, "watch")?;
         let (open, decode) = (*open, *decode);
         let about = match &pod {
             Some(pod) => About::pod(export::WATCH_OPEN, &pod.key),
             None => About::node(export::WATCH_OPEN),
         };
         let wanted = pod.as_ref().map(to_wit::pod_ref);
-        let opened = self.caller.open(&self.loaded, about, move |accessor, guest| {
+        let opened = self.caller.open(&begun, about, move |accessor, guest| {
             Box::pin(async move { Ok(guest.call(accessor, open, (wanted,)).await?.map(|output| (output, ()))) })
         });
         let (output, ()) = opened.await?;
-        let (caller, loaded) = (self.caller.clone(), self.loaded.clone());
+        let caller = self.caller.clone();
+        // It would keep its version for ever. Who watches opens it anew when it has ended.
+        let replaced = version::reached(begun.live.version.stages(), Stage::Draining);
         let lines = crate::lines::Lines::new(output.content).ready_chunks(DECODE_BATCH);
         let changes = lines.then(move |pieces| {
-            let (caller, loaded, pod) = (caller.clone(), loaded.clone(), pod.clone());
+            let (caller, begun, pod) = (caller.clone(), begun.clone(), pod.clone());
             async move {
                 let about = About::node(export::WATCH_DECODE);
                 let wanted = pod.as_ref().map(to_wit::pod_ref);
-                let decoded = caller.call(&loaded, about, move |accessor, guest| {
+                let decoded = caller.call(&begun, about, move |accessor, guest| {
                     Box::pin(async move { guest.call(accessor, decode, (wanted, pieces)).await })
                 });
                 match decoded.await {
                     Ok(changes) => {
-                        let mask = |uid: &str, text| caller.mask(uid, text);
+                        let mask = |uid: &str, text| caller.mask(&begun.capabilities, uid, text);
                         changes.into_iter().map(|change| from_wit::change(change, &mask)).collect()
                     }
                     // What these pieces said is not lost: the host looks for itself.
                     Err(error) => {
-                        tracing::warn!(component = caller.capabilities.name(), %error, "a watch can't be read");
+                        tracing::warn!(component = caller.program.name(), %error, "a watch can't be read");
                         vec![Change::Anything]
                     }
                 }
             }
         });
-        Ok(Box::pin(changes.flat_map(futures::stream::iter)))
+        Ok(Box::pin(changes.flat_map(futures::stream::iter).take_until(replaced)))
     }
 }
 
 #[async_trait]
 impl Logs for ComponentProvider {
     async fn open(&self, target: Target, options: LogOptions) -> Result<Log> {
-        let function = optional!(self, logs, "logs")?.open;
+        let begun = self.caller.begin();
+        let function = optional!(begun, logs, "logs")?.open;
         let about = About::pod(export::LOGS_OPEN, &target.pod.key);
         let (target, options) = (to_wit::target(&target), to_wit::log_options(&options));
-        let opened = self.caller.open(&self.loaded, about, move |accessor, guest| {
+        let opened = self.caller.open(&begun, about, move |accessor, guest| {
             Box::pin(async move {
                 let opened = guest.call(accessor, function, (target, options)).await?;
                 Ok(opened.map(|log| (log.output, log.applied)))
@@ -368,48 +370,53 @@ impl Logs for ComponentProvider {
 #[async_trait]
 impl Stats for ComponentProvider {
     async fn read(&self, pods: Vec<PodRef>) -> Result<Summary> {
-        let function = optional!(self, stats, "stats")?.read;
+        let begun = self.caller.begin();
+        let function = optional!(begun, stats, "stats")?.read;
         let pods: Vec<_> = pods.iter().map(to_wit::pod_ref).collect();
-        call!(self, About::node(export::STATS_READ), function, |call| (pods,)).map(from_wit::summary)
+        call!(self, begun, About::node(export::STATS_READ), function, |call| (pods,)).map(from_wit::summary)
     }
 }
 
 #[async_trait]
 impl Files for ComponentProvider {
     async fn update(&self, pod: PodRef, volume: String, files: Vec<File>) -> Result<()> {
-        let function = optional!(self, files, "files")?.update;
+        let begun = self.caller.begin();
+        let function = optional!(begun, files, "files")?.update;
         let about = About::pod(export::FILES_UPDATE, &pod.key);
-        let denied = files.iter().any(|file| file.origin.kind.is_sensitive())
-            && !self.caller.capabilities.pod_secrets().may_reveal();
+        let denied =
+            files.iter().any(|file| file.origin.kind.is_sensitive()) && !begun.capabilities.pod_secrets().may_reveal();
         if denied {
             return Err(Error::new(Code::Denied, "the pod's Secrets may not be given to this provider"));
         }
-        call!(self, about, function, |call| (to_wit::pod_ref(&pod), volume, to_wit::files(call, files)?))
+        call!(self, begun, about, function, |call| (to_wit::pod_ref(&pod), volume, to_wit::files(call, files)?))
     }
 }
 
 #[async_trait]
 impl Probes for ComponentProvider {
     async fn supported(&self) -> Result<Vec<String>> {
-        let function = optional!(self, probes, "probes")?.supported;
-        call!(self, About::node(export::PROBES_SUPPORTED), function, |call| ())
+        let begun = self.caller.begin();
+        let function = optional!(begun, probes, "probes")?.supported;
+        call!(self, begun, About::node(export::PROBES_SUPPORTED), function, |call| ())
     }
 }
 
 #[async_trait]
 impl Restart for ComponentProvider {
     async fn restart_container(&self, target: Target, attempt: u32, grace: Duration) -> Result<()> {
-        let function = optional!(self, restart, "restart")?.restart_container;
+        let begun = self.caller.begin();
+        let function = optional!(begun, restart, "restart")?.restart_container;
         let about = About::pod(export::RESTART_CONTAINER, &target.pod.key);
-        call!(self, about, function, |call| (to_wit::target(&target), attempt, to_wit::nanos(grace)))
+        call!(self, begun, about, function, |call| (to_wit::target(&target), attempt, to_wit::nanos(grace)))
     }
 }
 
 #[async_trait]
 impl Background for ComponentProvider {
     async fn run(&self) -> Result<Option<Duration>> {
-        let function = optional!(self, background, "background")?.run;
-        let next = call!(self, About::node(export::BACKGROUND_RUN), function, |call| ());
+        let begun = self.caller.begin();
+        let function = optional!(begun, background, "background")?.run;
+        let next = call!(self, begun, About::node(export::BACKGROUND_RUN), function, |call| ());
         next.map(|after| after.map(Duration::from_nanos))
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use components::{Bytes, CodeCache, Compiled, ComponentProvider, Engine, Limits};
+use components::{Bytes, CodeCache, Compiled, ComponentProvider, Engine, Limits, Program};
 use controllers::{Api, ClusterDns, NodeController, NodeSettings, PodController, PodSettings, connect, recorder};
 use host_capabilities::config::{Config as ProviderConfig, NodeIdentity};
 use host_capabilities::{Capabilities, Grants, Host};
@@ -68,11 +68,11 @@ async fn node(arguments: RunArguments) -> Result<()> {
     let own_pods = provider_events::Pods::default();
     let sink = provider_events::sink(recorder.clone(), arguments.nodename.clone(), own_pods.clone());
     let capabilities = Arc::new(Capabilities::new(&name, identity, grants, &host, sink));
-    let provider: Arc<ComponentProvider> =
-        Arc::new(ComponentProvider::load(&engine, compiled, limits, capabilities).await?);
+    let program = Program::load(&engine, compiled, limits, &capabilities).await?;
+    let provider = Arc::new(ComponentProvider::new(&program, capabilities));
     tracing::info!(
         component = name,
-        digest = provider.inspection().digest,
+        digest = program.inspection().digest,
         "the component {} is loaded",
         path.display()
     );

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use components::{Bytes, Compiled, ComponentProvider, Engine, Limits};
+use components::{Bytes, Compiled, ComponentProvider, Engine, Limits, Program};
 use host_capabilities::config::{Config as ProviderConfig, NodeIdentity};
 use host_capabilities::store::Embedded;
 use host_capabilities::{Capabilities, Grants, Host};
@@ -52,7 +52,8 @@ async fn provider(component: &Path) -> Result<Arc<ComponentProvider>> {
     let config = ProviderConfig { values: [("pods".to_owned(), "1000000".to_owned())].into() };
     let grants = Grants { config, ..Grants::default() };
     let capabilities = Arc::new(Capabilities::new("bench", node, grants, &host, Box::new(|_| ())));
-    Ok(Arc::new(ComponentProvider::load(&engine, compiled, limits, capabilities).await?))
+    let program = Program::load(&engine, compiled, limits, &capabilities).await?;
+    Ok(Arc::new(ComponentProvider::new(&program, capabilities)))
 }
 
 /// What is called.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
-use components::{Bytes, CodeCache, Compiled, ComponentProvider, Engine, Limits, LoadError};
+use components::{Bytes, CodeCache, Compiled, ComponentProvider, Engine, Limits, LoadError, Program};
 use futures::StreamExt;
 use host_capabilities::config::NodeIdentity;
 use host_capabilities::store::Embedded;
@@ -107,8 +107,9 @@ impl Loading {
             operating_system: "linux".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
         };
-        let capabilities = Capabilities::new(self.component, node, self.grants, &host, Box::new(drop));
-        let provider = ComponentProvider::load(engine(), compiled, self.limits, Arc::new(capabilities)).await?;
+        let capabilities = Arc::new(Capabilities::new(self.component, node, self.grants, &host, Box::new(drop)));
+        let program = Program::load(engine(), compiled, self.limits, &capabilities).await?;
+        let provider = ComponentProvider::new(&program, capabilities);
         Ok(Lab { provider: Arc::new(provider), _folder: folder, _turn: turn })
     }
 }
