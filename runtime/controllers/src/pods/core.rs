@@ -16,6 +16,8 @@ use pod_worker::{PodView, TerminationMessage, Verdict, Waiting, Work, status};
 use provider::{PodKey, PodRef};
 use serde_json::Value;
 
+use super::admission::{Applicant, Refusal};
+use super::observer::has_anything;
 use super::whole::Whole;
 use super::withheld::{self, Given};
 use super::{containers, probes, whole};
@@ -129,6 +131,8 @@ pub(crate) struct Core {
     pub(super) seen: Option<Observation>,
     pub(super) plan: Plan,
     pub(super) verdict: Option<Verdict>,
+    /// The node has taken it.
+    taken: bool,
     pub(super) told: Told,
     given: Given,
     probes_told: bool,
@@ -149,6 +153,7 @@ impl Core {
             seen: None,
             plan,
             verdict: None,
+            taken: false,
             told: Told::default(),
             given: Given::new(),
             probes_told: false,
@@ -241,6 +246,44 @@ impl Core {
         self.parsed.clone()
     }
 
+    /// The pod, to be decided about whether the node takes it; none: that was done, or does not matter any more.
+    pub fn applicant(&self) -> Option<Applicant> {
+        let record = self.record.as_ref().filter(|record| !record.finished)?;
+        if self.taken || self.verdict.is_some() {
+            return None;
+        }
+        let parsed = record.parse().ok()?;
+        let begun = parsed.status.start_time.is_some() || self.seen.as_ref().is_some_and(has_anything);
+        (begun || self.delete_by.is_none()).then(|| Applicant {
+            key: self.key.clone(),
+            generation: record.generation,
+            made: parsed.metadata.creation_timestamp.map(|time| time.0),
+            begun,
+            spec: parsed.spec,
+        })
+    }
+
+    /// Whether the node has taken it.
+    pub const fn is_taken(&self) -> bool {
+        self.taken
+    }
+
+    /// The node takes it.
+    pub const fn take(&mut self) {
+        self.taken = true;
+    }
+
+    /// The node does not take it.
+    pub fn refuse(&mut self, refusal: &Refusal) {
+        self.verdict = Some(Verdict::rejected(refusal.reason.as_str(), &refusal.message));
+    }
+
+    /// Whether it has to be decided first whether the node takes it.
+    fn is_undecided(&self) -> bool {
+        let open = !self.taken && self.verdict.is_none() && self.delete_by.is_none();
+        open && self.record.as_ref().is_some_and(|record| !record.finished)
+    }
+
     /// What is to be done at the backend now.
     pub fn plan(&mut self, now: Timestamp, context: &Context) -> Todo {
         let mut todo = Todo::default();
@@ -254,6 +297,9 @@ impl Core {
                 return todo;
             }
             self.seen = Some(Observation::default());
+        }
+        if self.is_undecided() {
+            return todo;
         }
         self.withhold();
         self.judge(now, &mut todo);

@@ -2,6 +2,7 @@
 //!
 //! | part | does |
 //! | --- | --- |
+//! | `admission` | whether the node takes a pod at all |
 //! | `core` | what is known of one pod, and what follows (`whole`, `containers`: for the two kinds of backend) |
 //! | `index` | all of them, by UID and by name; who is to be looked at next |
 //! | `work` | does at the backend what a pod's core asks for |
@@ -12,6 +13,7 @@
 //! that nothing is made twice after a restart; and nothing is taken for an orphan before the API server listed the node's
 //! pods once, however long it is away. A pod that nothing happens to costs no task and no timer.
 
+mod admission;
 mod changes;
 mod containers;
 mod core;
@@ -25,6 +27,7 @@ mod whole;
 mod withheld;
 mod work;
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -36,6 +39,7 @@ pub use index::{ContainerView, Index as PodIndex, PodView};
 pub(crate) use probes::assumed;
 pub(crate) use whole::CallFailed;
 
+use self::admission::Desk;
 use self::core::Context;
 use self::index::Index;
 use crate::api::{Api, Event, Watch};
@@ -72,6 +76,7 @@ pub(crate) struct Shared {
     pub context: RwLock<Arc<Context>>,
     pub observer: observer::Wishes,
     pub gate: work::Gate,
+    pub desk: Desk,
 }
 
 impl Shared {
@@ -118,6 +123,7 @@ impl PodController {
         };
         let is_whole = matches!(provider.kind(), Kind::Pods(_));
         let context = Context { is_whole, host_ips: settings.addresses.clone(), ..Context::default() };
+        let desk = Desk::new(&settings.node, description);
         let shared = Arc::new(Shared {
             facts: RwLock::new(Arc::new(facts(&settings, !is_whole, description))),
             context: RwLock::new(Arc::new(context)),
@@ -129,6 +135,7 @@ impl PodController {
             resolver,
             observer: observer::Wishes::default(),
             gate: work::Gate::default(),
+            desk,
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(watch(shared.clone()));
@@ -136,6 +143,7 @@ impl PodController {
         tasks.spawn(observer::list(shared.clone()));
         tasks.spawn(observer::watch(shared.clone()));
         tasks.spawn(observer::refresh(shared.clone()));
+        tasks.spawn(admission::read_labels(shared.clone()));
         for _ in 0..PLANNERS {
             tasks.spawn(work::plan(shared.clone(), work.plans.clone()));
         }
@@ -150,6 +158,7 @@ impl PodController {
         let is_whole = matches!(self.shared.provider.kind(), Kind::Pods(_));
         let facts = facts(&self.shared.settings, !is_whole, description);
         *self.shared.facts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(facts);
+        self.shared.desk.described(&self.shared, description);
     }
 
     /// Looks at pods from outside.
@@ -184,20 +193,27 @@ async fn watch(shared: Arc<Shared>) {
     let api = shared.api.clone();
     watch
         .run::<Record>(api, |event| match event {
-            Event::Listing => listed = Some(std::collections::HashSet::new()),
+            Event::Listing => listed = Some(HashSet::new()),
             // It only mirrors what somebody else runs.
             Event::Applied(record) if record.mirror => {}
             Event::Applied(record) => {
                 if let Some(listed) = &mut listed {
                     listed.insert(record.key.uid.clone());
                 }
+                let uid = record.key.uid.clone();
                 shared.index.applied(Timestamp::now(), record, &shared.context());
+                shared.desk.applied(&shared, &uid);
             }
-            Event::Deleted(record) => shared.index.deleted(Timestamp::now(), &record.key.uid),
+            Event::Deleted(record) => {
+                shared.desk.gone(&record.key.uid);
+                shared.index.deleted(Timestamp::now(), &record.key.uid);
+            }
             Event::Listed => {
                 if let Some(listed) = listed.take() {
                     shared.learn(|context| context.is_listed = true);
+                    shared.desk.keep_only(&listed);
                     shared.index.keep_only(Timestamp::now(), &listed);
+                    shared.desk.settle(&shared, &HashSet::new());
                 }
             }
             Event::Failed(error) => tracing::warn!(node, %error, "the node's pods can't be watched"),

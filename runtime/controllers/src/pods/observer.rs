@@ -180,6 +180,7 @@ async fn list_once(shared: &Shared) -> Result<bool, Error> {
 /// The backend was listed completely for the first time.
 fn known(shared: &Shared) {
     shared.learn(|context| context.is_known = true);
+    shared.desk.settle(shared, &HashSet::new());
     for cell in shared.index.cells() {
         shared.index.plan(&cell);
     }
@@ -202,7 +203,8 @@ async fn page(shared: &Shared, cursor: Option<String>) -> Result<Snapshot, Error
     }
 }
 
-fn has_anything(seen: &Observation) -> bool {
+/// Whether the backend has anything of the pod.
+pub(super) fn has_anything(seen: &Observation) -> bool {
     !seen.starts.is_empty() || seen.objects.iter().any(|object| object.state != ObjectState::Lost)
 }
 

@@ -86,7 +86,7 @@ impl Sum {
 
 /// What a pod asks for as a whole: `spec.resources`, or the larger of its init phase and its run, and its overhead. A
 /// limit counts only where every container has one.
-pub(super) fn of_pod(spec: &PodSpec) -> Resources {
+pub(crate) fn of_pod(spec: &PodSpec) -> Resources {
     let mut run = Sum::default();
     for container in &spec.containers {
         run.add(&Sum::of(container.resources.as_ref()));

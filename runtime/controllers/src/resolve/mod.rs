@@ -28,6 +28,7 @@ use provider::{ContainerConfig, Credential, PodConfig, SandboxConfig, Watches};
 use crate::events::PodEvent;
 use crate::references::References;
 
+pub(crate) use amounts::of_pod;
 pub use dns::ClusterDns;
 pub(crate) use registry::fitting;
 pub(crate) use services::Services;
