@@ -9,7 +9,7 @@ export VK_CACHE CARGO_TARGET_DIR
 $(V).SILENT:
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build demo test check unit-tests e2e bench soak clean
+.PHONY: help setup build demo try test check unit-tests e2e bench soak clean
 
 help: ## Shows this.
 	sed -n 's/^\([a-z0-9-]*\):.*## /  make \1	/p' Makefile | expand -t 20
@@ -23,6 +23,9 @@ build: setup ## Leaves target/release/vk-runtime and target/components/{mock,hyp
 
 demo: build ## A Deployment on a throw-away control plane and Podman, from apply to an empty engine. KEEP=1 leaves it up.
 	KEEP=$(KEEP) tests/demo/demo
+
+try: build ## A component of yours as a node, on a throw-away control plane: COMPONENT=FILE ARGS="--config …". KEEP=1 leaves it up.
+	KEEP=$(KEEP) tests/demo/try $(COMPONENT) $(ARGS)
 
 test: build ## Every test.
 	tests/test

@@ -95,18 +95,20 @@ wait_for() {
 
 keep() {
     trap - EXIT INT TERM HUP
-    cat <<TEXT
-
+    local engine_down=
+    echo "
 ${bold}It stays up.$plain To reach it:
     export KUBECONFIG=$KUBECONFIG
     kubectl=$KUBECTL
-    \$kubectl get nodes,pods -o wide
-    nsenter --net=/run/netns/$NETNS curl http://${addresses%% *}/
-    $PODMAN ps
-    tail -f $control_plane/node.log
+    \$kubectl get nodes,pods -o wide"
+    if [[ -n $engine ]]; then
+        echo "    nsenter --net=/run/netns/$NETNS curl http://${addresses%% *}/
+    $PODMAN ps"
+        engine_down="tests/podman/down $engine; "
+    fi
+    echo "    tail -f $control_plane/node.log
 To end it:
-    kill $node_process; tests/podman/down $engine; tests/control-plane/down $control_plane
-TEXT
+    kill $node_process; ${engine_down}tests/control-plane/down $control_plane"
 }
 
 clean_up() {

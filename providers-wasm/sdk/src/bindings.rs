@@ -14,7 +14,7 @@
 )]
 
 wit_bindgen::generate!({
-    path: ["../../wit/host", "../../wit/provider"],
+    path: ["wit/host", "wit/provider"],
     inline: r#"
         package vk:sdk@0.1.0;
         world imports {
@@ -52,7 +52,7 @@ macro_rules! export {
     ($module:ident, $world:tt, $inline:tt, $bindings:tt, [$($attributes:tt)*], { $($with:tt)* }) => {
         pub mod $module {
             wit_bindgen::generate!({
-                path: ["../../wit/host", "../../wit/provider"],
+                path: ["wit/host", "wit/provider"],
                 inline: $inline,
                 world: $world,
                 runtime_path: "::vk_provider_sdk::rt",

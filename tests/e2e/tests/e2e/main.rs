@@ -14,5 +14,6 @@ mod misbehaving_guests;
 mod restart;
 mod secrets;
 mod shared;
+mod templates;
 mod virtual_kubelet;
 mod virtual_kubelet_quirks;
