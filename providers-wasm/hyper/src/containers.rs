@@ -103,7 +103,8 @@ fn specification(engine: &Engine, wanted: &Wanted) -> Result<Vec<u8>> {
     })
 }
 
-fn not_made(refusal: Refusal, container: &ContainerConfig) -> Error {
+/// What a refusal to make a container means.
+pub fn not_made(refusal: Refusal, container: &ContainerConfig) -> Error {
     if refusal.is_image_missing() {
         let message = format!("the image {} ({}) is not at the engine", container.image, container.image_id);
         return Error::conflict(message).with_reason("ImageNotFound");
@@ -228,7 +229,8 @@ pub async fn start(engine: &Engine, pod: &PodKey, id: &str) -> Result<()> {
     refusal::check(engine.fetch(request).await?).map(|_| ()).map_err(not_started)
 }
 
-fn not_started(refusal: Refusal) -> Error {
+/// What a refusal to start a container means.
+pub fn not_started(refusal: Refusal) -> Error {
     let is_the_pods_fault = refusal.says(&[
         "executable file not found",
         "no such file or directory",
@@ -247,7 +249,8 @@ fn not_started(refusal: Refusal) -> Error {
     if is_the_pods_fault { Error::invalid(refusal.message).with_reason(START_ERROR) } else { Error::from(refusal) }
 }
 
-async fn require(engine: &Engine, pod: &PodKey, id: &str) -> Result<Inspected> {
+/// A container of this pod.
+pub async fn require(engine: &Engine, pod: &PodKey, id: &str) -> Result<Inspected> {
     let found = engine.inspect_of(pod, id).await?;
     found.ok_or_else(|| Error::not_found(format!("there is no container {id} of pod {}/{}", pod.namespace, pod.name)))
 }

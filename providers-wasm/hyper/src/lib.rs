@@ -1,9 +1,10 @@
-//! A provider for container engines: Podman, and whatever speaks Docker's API. The host is the kubelet; this runs sandboxes
-//! and containers. README.md tells what it asks an engine for.
+//! A provider for container engines: Podman, whatever speaks Docker's API, and the Hyper.sh cloud. The host is the kubelet;
+//! this runs sandboxes and containers. README.md tells what it asks an engine for.
 //!
 //! Nothing is kept in memory: what it must know again stands on the engine's objects ([`names`]), and what can be asked for
 //! again in the host's cache.
 
+mod cloud;
 mod containers;
 mod docker;
 mod endpoint;
@@ -42,7 +43,7 @@ use vk_provider_sdk::stats::Summary;
 use vk_provider_sdk::types::{
     Change, ContainerConfig, Credential, File, Output, PodRef, PodState, Resources, SandboxConfig, Snapshot, Target,
 };
-use vk_provider_sdk::{Containers, Files, Logs, Node, Result, Stats, Watch};
+use vk_provider_sdk::{Containers, Error, Files, Logs, Node, Result, Stats, Watch};
 
 use endpoint::{Engine, bare_id};
 
@@ -57,21 +58,37 @@ vk_provider_sdk::export_files!(Hyper);
 
 impl Node for Hyper {
     async fn describe() -> Result<Description> {
-        node::describe(&Engine::ping().await?).await
+        let engine = Engine::ping().await?;
+        if engine.is_cloud() { cloud::node::describe(&engine).await } else { node::describe(&engine).await }
     }
 }
 
 impl Containers for Hyper {
     async fn run_sandbox(sandbox: SandboxConfig) -> Result<PodState> {
-        sandbox::run(&Engine::open().await?, &sandbox).await
+        let engine = Engine::open().await?;
+        if engine.is_cloud() {
+            cloud::sandbox::run(&engine, &sandbox).await
+        } else {
+            sandbox::run(&engine, &sandbox).await
+        }
     }
 
     async fn stop_sandbox(pod: PodKey, id: String) -> Result<()> {
-        sandbox::stop(&Engine::open().await?, &pod, &id).await
+        let engine = Engine::open().await?;
+        if engine.is_cloud() {
+            cloud::sandbox::stop(&engine, &pod, &id).await
+        } else {
+            sandbox::stop(&engine, &pod, &id).await
+        }
     }
 
     async fn remove_sandbox(pod: PodKey, id: String, last: bool) -> Result<()> {
-        sandbox::remove(&Engine::open().await?, &pod, &id, last).await
+        let engine = Engine::open().await?;
+        if engine.is_cloud() {
+            cloud::sandbox::remove(&engine, &pod, &id, last).await
+        } else {
+            sandbox::remove(&engine, &pod, &id, last).await
+        }
     }
 
     async fn image_status(image: String) -> Result<Option<Image>> {
@@ -91,11 +108,21 @@ impl Containers for Hyper {
     }
 
     async fn create_container(pod: SandboxConfig, sandbox: String, container: ContainerConfig) -> Result<String> {
-        containers::create(&Engine::open().await?, &pod, &sandbox, &container).await
+        let engine = Engine::open().await?;
+        if engine.is_cloud() {
+            cloud::containers::create(&engine, &pod, &container).await
+        } else {
+            containers::create(&engine, &pod, &sandbox, &container).await
+        }
     }
 
     async fn start_container(pod: PodKey, id: String) -> Result<()> {
-        containers::start(&Engine::open().await?, &pod, bare_id(&id)).await
+        let engine = Engine::open().await?;
+        if engine.is_cloud() {
+            cloud::containers::start(&engine, &pod, bare_id(&id)).await
+        } else {
+            containers::start(&engine, &pod, bare_id(&id)).await
+        }
     }
 
     async fn stop_container(pod: PodKey, id: String, grace: Duration) -> Result<()> {
@@ -103,15 +130,30 @@ impl Containers for Hyper {
     }
 
     async fn remove_container(pod: PodKey, id: String) -> Result<()> {
-        containers::remove(&Engine::open().await?, &pod, bare_id(&id)).await
+        let engine = Engine::open().await?;
+        if engine.is_cloud() {
+            cloud::containers::remove(&engine, &pod, bare_id(&id)).await
+        } else {
+            containers::remove(&engine, &pod, bare_id(&id)).await
+        }
     }
 
     async fn update_container(pod: PodKey, id: String, resources: Resources) -> Result<()> {
-        containers::update(&Engine::open().await?, &pod, bare_id(&id), &resources).await
+        let engine = Engine::open().await?;
+        if engine.is_cloud() {
+            return Err(Error::unsupported("Hyper.sh changes no size of a container"));
+        }
+        containers::update(&engine, &pod, bare_id(&id), &resources).await
     }
 
     async fn termination_message(pod: PodKey, id: String, _path: String, max: u32) -> Result<Option<Vec<u8>>> {
-        containers::termination_message(&Engine::open().await?, &pod, bare_id(&id), max).await
+        let engine = Engine::open().await?;
+        // Nothing is read out of a machine at Hyper.sh.
+        if engine.is_cloud() {
+            Ok(None)
+        } else {
+            containers::termination_message(&engine, &pod, bare_id(&id), max).await
+        }
     }
 
     async fn list(_cursor: Option<String>) -> Result<Snapshot> {
@@ -126,7 +168,11 @@ impl Containers for Hyper {
 
 impl Watch for Hyper {
     async fn open(_pod: Option<PodRef>) -> Result<Output> {
-        watch::open(&Engine::open().await?).await
+        let engine = Engine::open().await?;
+        if engine.is_cloud() {
+            return Err(Error::unsupported("Hyper.sh's events come over a WebSocket, which is not in this version"));
+        }
+        watch::open(&engine).await
     }
 
     async fn decode(_pod: Option<PodRef>, pieces: Vec<Vec<u8>>) -> Result<Vec<Change>> {
@@ -149,6 +195,10 @@ impl Stats for Hyper {
 
 impl Files for Hyper {
     async fn update(pod: PodRef, volume: String, files: Vec<File>) -> Result<()> {
-        files::update(&Engine::open().await?, &pod, &volume, &files).await
+        let engine = Engine::open().await?;
+        if engine.is_cloud() {
+            return Err(Error::unsupported("Hyper.sh replaces no files of a volume that a container has"));
+        }
+        files::update(&engine, &pod, &volume, &files).await
     }
 }

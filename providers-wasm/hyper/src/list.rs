@@ -14,7 +14,7 @@ use crate::names::{KIND, Kind, Names};
 use crate::object::{DockerEntry, Inspected, Object};
 use crate::objects::convert;
 use crate::state::{self, Context};
-use crate::{refusal, remembered};
+use crate::{cloud, refusal, remembered};
 
 /// Containers that are inspected at once.
 const AT_ONCE: usize = 16;
@@ -31,6 +31,9 @@ pub async fn list(engine: &Engine) -> Result<Vec<PodState>> {
     let mut objects = engine.objects(&[]).await?;
     if engine.is_libpod() {
         add_addresses(engine, &mut objects).await?;
+    } else if engine.is_cloud() {
+        cloud::sandbox::add(engine, &mut objects).await?;
+        cloud::leftovers::add(engine, &mut objects).await?;
     }
     let unknown = recall(engine, &mut objects);
     let (now, later) = unknown.split_at(unknown.len().min(INSPECTED));
@@ -60,6 +63,13 @@ pub async fn refresh(engine: &Engine, wanted: &[PodRef]) -> Result<Vec<PodState>
 /// What there is of a pod, inspected.
 async fn objects_of(engine: &Engine, pod: &PodRef) -> Result<Vec<Object>> {
     let names = Names { node: &engine.node, pod: &pod.key };
+    if engine.is_cloud() {
+        let mut objects = engine.objects_of(&pod.key).await?;
+        let all: Vec<_> = (0..objects.len()).collect();
+        inspect(engine, &mut objects, &all).await?;
+        cloud::sandbox::add_of(engine, &pod.key, &mut objects).await?;
+        return Ok(objects);
+    }
     let reference = if pod.id.is_empty() { names.sandbox(pod.attempt) } else { pod.id.clone() };
     let Some(sandbox) = engine.sandbox(&pod.key, &reference).await? else {
         // What is left of it; the host has it removed.
@@ -75,8 +85,7 @@ async fn objects_of(engine: &Engine, pod: &PodRef) -> Result<Vec<Object>> {
 /// The pods that these objects make up.
 pub fn pods(engine: &Engine, objects: &[Object]) -> Vec<PodState> {
     let address = config::node().address;
-    let scheme = if engine.is_libpod() { "podman" } else { "docker" };
-    state::pods(&Context { node: &engine.node, address: &address, scheme }, objects)
+    state::pods(&Context { node: &engine.node, address: &address, scheme: engine.scheme() }, objects)
 }
 
 /// libpod's list has no addresses; Docker's form of it has those of the sandboxes. One that runs keeps its address.
@@ -130,7 +139,7 @@ fn recall(engine: &Engine, objects: &mut [Object]) -> Vec<usize> {
             // Whether it was killed for want of memory.
             Dialect::Libpod { .. } => object.exit_code == Some(137),
             // When it started and how it ended.
-            Dialect::Docker { .. } => true,
+            Dialect::Docker { .. } | Dialect::Cloud { .. } => true,
         };
         match remembered::get::<Run>(&run_key(object)) {
             Some(run) => run.add_to(object),

@@ -3,6 +3,7 @@
 //! libpod frames the two streams always, Docker only without a terminal. libpod's times have whole seconds. It joins an
 //! unfinished last line to the one before when it counts lines from the end, so it is asked for the last lines only where
 //! the log is followed: there nobody else can count them. Docker counts each 16 KiB of a long line as one.
+//! Hyper.sh takes whole seconds for the first line's time, so the host leaves out the rest of them.
 
 use vk_provider_sdk::logs::{Log, Options};
 use vk_provider_sdk::types::{Output, Target};
@@ -34,14 +35,22 @@ pub async fn open(engine: &Engine, target: &Target, options: &Options) -> Result
         request = request.query("tail", &lines.to_string());
     }
     if let Some(since) = options.since {
-        request = request.query("since", &since_parameter(engine.is_libpod(), since));
+        let since = if engine.is_cloud() {
+            (since / time::SECOND).to_string()
+        } else {
+            since_parameter(engine.is_libpod(), since)
+        };
+        request = request.query("since", &since);
     }
     let answer = engine.send(request).await?;
     if answer.status != 200 {
         return Err(Refusal::of(&answer.into_answer().await).into());
     }
     let is_raw = found.config.tty && !engine.is_libpod();
-    let mut applied = vec!["follow", "since", "timestamps", "streams"];
+    let mut applied = vec!["follow", "timestamps", "streams"];
+    if !engine.is_cloud() {
+        applied.push("since");
+    }
     if is_tail.is_some() {
         applied.push("tail");
     }

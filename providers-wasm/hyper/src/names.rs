@@ -14,6 +14,10 @@
 //! | `io.vk-runtime.network` | `host`: the sandbox has no network of its own |
 //! | `io.vk-runtime.memory`, `io.vk-runtime.fs-group` | on the files holder: the pod has volumes in memory; the group of its files |
 //! | `io.vk-runtime.asked` | hash of what was asked for |
+//! | `io.vk-runtime.address` | at Hyper.sh: the floating IP that is attached to the container before it starts |
+//!
+//! What has no labels (Hyper.sh's floating IPs and volumes) says whose it is by its name alone: `vk-NODE-POD`, then a hash
+//! of the volume's name; NODE is a hash, POD the pod's UID itself.
 
 use std::collections::BTreeMap;
 
@@ -35,6 +39,9 @@ const FS_GROUP: &str = "io.vk-runtime.fs-group";
 /// The label that holds a hash of what was asked for.
 pub const ASKED: &str = "io.vk-runtime.asked";
 
+/// The label that holds the floating IP of a container.
+pub const ADDRESS: &str = "io.vk-runtime.address";
+
 /// Labels to be set.
 pub type LabelMap = BTreeMap<&'static str, String>;
 
@@ -42,6 +49,10 @@ pub type LabelMap = BTreeMap<&'static str, String>;
 const MAX_NAME: usize = 48;
 /// Characters of the hash in a name: 50 bits.
 const HASH: usize = 10;
+/// Characters of a UID in the name of something without labels: 128 bits.
+const UID: usize = 26;
+/// Characters of a volume's hash in its name.
+const VOLUME_HASH: usize = 6;
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +131,18 @@ impl Names<'_> {
         labels
     }
 
+    /// What has no labels and is the pod's: the name of its floating IP. A UID that is no UUID has none, and what is named
+    /// so can't be found again by its name.
+    pub fn own(&self) -> String {
+        let uid = uid_token(&self.pod.uid).unwrap_or_else(|| format!("0{}", base32(hash([self.pod.uid.as_bytes()]))));
+        format!("{}{uid}", own_prefix(self.node))
+    }
+
+    /// A volume at Hyper.sh.
+    pub fn own_volume(&self, volume: &str) -> String {
+        format!("{}-{}", self.own(), &base32(hash([volume.as_bytes()]))[..VOLUME_HASH])
+    }
+
     fn make(&self, readable: &[&str], identity: &[&str], suffix: &str) -> String {
         let hashed = [self.node, &self.pod.uid].into_iter().chain(identity.iter().copied());
         let hash = base32(hash(hashed.map(str::as_bytes)));
@@ -133,6 +156,37 @@ impl Names<'_> {
         let name = name.trim_end_matches(['-', '.']).replace('.', "-");
         format!("{name}-{hash}{suffix}")
     }
+}
+
+/// How names begin of what has no labels and is this node's.
+pub fn own_prefix(node: &str) -> String {
+    format!("vk-{}-", base32(hash([node.as_bytes()])))
+}
+
+/// The pod's UID in the name of something of this node that has no labels.
+pub fn own_uid(node: &str, name: &str) -> Option<String> {
+    let rest = name.strip_prefix(&own_prefix(node))?;
+    let (token, rest) = rest.split_at_checked(UID)?;
+    if !(rest.is_empty() || rest.starts_with('-')) {
+        return None;
+    }
+    let mut value = 0_u128;
+    for (at, byte) in token.bytes().enumerate() {
+        let digit = ALPHABET.iter().position(|own| *own == byte)?;
+        value |= (digit as u128).checked_shl(u32::try_from(at * 5).ok()?)?;
+    }
+    let hex = format!("{value:032x}");
+    Some([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+}
+
+/// A UUID in letters and digits.
+fn uid_token(uid: &str) -> Option<String> {
+    let lengths: Vec<_> = uid.split('-').map(str::len).collect();
+    if lengths != [8, 4, 4, 4, 12] || uid.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
+    let value = u128::from_str_radix(&uid.replace('-', ""), 16).ok()?;
+    Some((0..UID).map(|at| char::from(ALPHABET[(value >> (at * 5)) as usize & 31])).collect())
 }
 
 /// What is only on containers' labels.
@@ -218,9 +272,34 @@ pub struct Labels {
     /// Hash of what was asked for.
     #[serde(rename = "io.vk-runtime.asked")]
     pub asked: String,
+    /// The floating IP; may be empty.
+    #[serde(rename = "io.vk-runtime.address")]
+    pub address: String,
+    /// The size that Hyper.sh gave it.
+    #[serde(rename = "sh_hyper_instancetype")]
+    pub size: String,
 }
 
 impl Labels {
+    /// Those of something that is a pod's without having labels: what Hyper.sh has no object for.
+    pub fn of(node: &str, pod: &PodKey, kind: Kind, sandbox: u32) -> Self {
+        Self {
+            node: node.to_owned(),
+            namespace: pod.namespace.clone(),
+            pod: pod.name.clone(),
+            uid: pod.uid.clone(),
+            kind: kind.as_str().to_owned(),
+            sandbox: sandbox.to_string(),
+            ..Self::default()
+        }
+    }
+
+    /// The same of this attempt of a container.
+    pub fn with_attempt(mut self, attempt: u32) -> Self {
+        self.attempt = attempt.to_string();
+        self
+    }
+
     /// The pod, if the object is of this node.
     pub fn pod(&self, node: &str) -> Option<PodKey> {
         (self.node == node && !self.uid.is_empty()).then(|| PodKey {
@@ -277,12 +356,14 @@ fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
 /// Folded to [`HASH`] lower-case letters and digits.
 fn base32(hash: u64) -> String {
     let mut bits = hash ^ (hash >> 50);
     let mut text = String::with_capacity(HASH);
     for _ in 0..HASH {
-        text.push(char::from(b"abcdefghijklmnopqrstuvwxyz234567"[(bits & 31) as usize]));
+        text.push(char::from(ALPHABET[(bits & 31) as usize]));
         bits >>= 5;
     }
     text
@@ -327,6 +408,28 @@ mod tests {
         let names = Names { node: "c/n", pod: &pod };
         assert_eq!(names.container(0, "app", 2), "vk-default-web-0-app-bo6xoncdcp-2");
         assert_ne!(names.sandbox(0), Names { node: "c/other", pod: &pod }.sandbox(0));
+    }
+
+    #[test]
+    fn what_has_no_labels_is_found_again_by_its_name() {
+        let pod = key("default", "web-0");
+        let names = Names { node: "c/n", pod: &pod };
+        for name in [names.own(), names.own_volume("data")] {
+            assert!(name.len() <= MAX_NAME, "{name}");
+            assert_eq!(own_uid("c/n", &name), Some(pod.uid.clone()), "{name}");
+            assert_eq!(own_uid("c/other", &name), None);
+        }
+        assert_ne!(names.own_volume("a"), names.own_volume("b"));
+        for uid in ["ffffffff-ffff-ffff-ffff-ffffffffffff", "00000000-0000-0000-0000-000000000000"] {
+            let pod = PodKey { uid: uid.into(), ..PodKey::default() };
+            assert_eq!(own_uid("c/n", &Names { node: "c/n", pod: &pod }.own()).as_deref(), Some(uid));
+        }
+        let odd = PodKey { uid: "u".into(), ..PodKey::default() };
+        let name = Names { node: "c/n", pod: &odd }.own();
+        assert!(name.len() <= MAX_NAME && own_uid("c/n", &name).is_none(), "{name}");
+        for name in ["", "web", "vk-", &own_prefix("c/n"), &format!("{}\u{e9}", own_prefix("c/n"))] {
+            assert_eq!(own_uid("c/n", name), None, "{name}");
+        }
     }
 
     #[test]

@@ -155,7 +155,7 @@ async fn machine(engine: &Engine) -> Result<Machine> {
     let answer = refusal::check(engine.fetch(engine.api("GET", "/info")).await?)?;
     let mut machine = match &engine.dialect {
         Dialect::Libpod { version, .. } => answer.json::<LibpodInfo>()?.machine(version),
-        Dialect::Docker { .. } => answer.json::<DockerInfo>()?.machine(),
+        Dialect::Docker { .. } | Dialect::Cloud { .. } => answer.json::<DockerInfo>()?.machine(),
     };
     let mut images = images::list(engine).await?;
     images.sort_by_key(|image| std::cmp::Reverse(image.size));

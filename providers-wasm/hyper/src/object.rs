@@ -91,6 +91,8 @@ pub struct DockerEntry {
     #[serde(deserialize_with = "or_default")]
     labels: Labels,
     state: String,
+    /// The state in a sentence: `Up 3 minutes`. All that Hyper.sh's list says in some answers.
+    status: String,
     created: i64,
     #[serde(rename = "ImageID")]
     image_id: String,
@@ -104,11 +106,25 @@ impl From<DockerEntry> for Object {
             name: entry.names.first().map(|name| name.trim_start_matches('/').to_owned()).unwrap_or_default(),
             labels: entry.labels,
             created: time::from_seconds(entry.created),
-            status: entry.state,
+            status: if entry.state.is_empty() { word(&entry.status).to_owned() } else { entry.state },
             ips: entry.network_settings.ips(),
             image: entry.image_id,
             ..Self::default()
         }
+    }
+}
+
+/// The word for a state that is told in a sentence; empty if it is not known.
+fn word(sentence: &str) -> &'static str {
+    let is = |start| sentence.starts_with(start);
+    match () {
+        () if is("Up ") && sentence.ends_with("(Paused)") => "paused",
+        () if is("Up ") => "running",
+        () if is("Exited") || is("Exit ") => "exited",
+        () if is("Created") => "created",
+        () if is("Restarting") => "restarting",
+        () if is("Dead") => "dead",
+        () => "",
     }
 }
 
@@ -362,6 +378,21 @@ mod tests {
         let object = Object::from(entry);
         assert_eq!((object.name.as_str(), object.status.as_str()), ("vk-a-infra", "running"));
         assert_eq!(object.ips, ["10.88.0.2", "10.2.0.2", "fd00::2"]);
+    }
+
+    #[test]
+    fn a_state_that_is_only_a_sentence_is_read() {
+        for (sentence, expected) in [
+            ("Up 3 minutes", "running"),
+            ("Up 3 minutes (Paused)", "paused"),
+            ("Exited (137) 2 seconds ago", "exited"),
+            ("Exit 0", "exited"),
+            ("Created", "created"),
+            ("Removal In Progress", ""),
+        ] {
+            let entry = DockerEntry { status: sentence.to_owned(), ..DockerEntry::default() };
+            assert_eq!(Object::from(entry).status, expected, "{sentence}");
+        }
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Engine {
         let answer = refusal::check(self.fetch(request).await?)?;
         Ok(match self.dialect {
             Dialect::Libpod { .. } => convert(answer.json::<Option<Vec<LibpodEntry>>>()?),
-            Dialect::Docker { .. } => convert(answer.json::<Option<Vec<DockerEntry>>>()?),
+            Dialect::Docker { .. } | Dialect::Cloud { .. } => convert(answer.json::<Option<Vec<DockerEntry>>>()?),
         })
     }
 

@@ -100,7 +100,7 @@ pub async fn stop(engine: &Engine, pod: &PodKey, id: &str) -> Result<()> {
 }
 
 /// Kills what runs.
-async fn kill(engine: &Engine, members: &[Member]) -> Result<()> {
+pub async fn kill(engine: &Engine, members: &[Member]) -> Result<()> {
     let calls = members.iter().filter(|own| own.runs()).map(|own| async move {
         let answer = engine.act("POST", &format!("/containers/{}/kill?signal=KILL", own.id)).await?;
         match answer {
@@ -151,7 +151,13 @@ async fn remove_strays(engine: &Engine, pod: &PodKey) -> Result<()> {
 
 /// Removes a container with its anonymous volumes, also if it runs.
 pub async fn remove_container(engine: &Engine, id: &str) -> Result<()> {
-    let parameters = if engine.is_libpod() { "force=true&timeout=0&volumes=true" } else { "force=true&v=true" };
+    let parameters = if engine.is_libpod() {
+        "force=true&timeout=0&volumes=true"
+    } else if engine.is_cloud() {
+        "force=1&v=1"
+    } else {
+        "force=true&v=true"
+    };
     engine.act("DELETE", &format!("/containers/{id}?{parameters}")).await??;
     Ok(())
 }

@@ -2,11 +2,15 @@
 
 use vk_provider_sdk::{Error, Result, host, quantity};
 
+use crate::cloud::sizes;
+
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// `endpoint`: where the engine is.
     pub endpoint: String,
+    /// `dialect`: `cloud` where the endpoint's name does not tell that it is Hyper.sh; empty: it does, or is asked.
+    pub dialect: String,
     /// `tls`: the TLS profile for an `https` endpoint.
     pub tls: String,
     /// `pause-image`: what sandboxes run; empty: libpod's own, or [`PAUSE_IMAGE`] with Docker.
@@ -17,6 +21,22 @@ pub struct Settings {
     pub memory: Option<u64>,
     /// `pods`: how many to offer.
     pub pods: Option<u64>,
+    /// `region`, Hyper.sh: what is signed for; empty: as the endpoint is called.
+    pub region: String,
+    /// `size`, Hyper.sh: of containers that ask for nothing.
+    pub size: Option<&'static str>,
+    /// `floating-ip`, Hyper.sh: which pods have one.
+    pub floating_ip: FloatingIp,
+}
+
+/// Which pods have a floating IP. Each costs a month.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FloatingIp {
+    /// `annotated`: those with the annotation.
+    #[default]
+    Annotated,
+    /// `always`: all whose annotation does not say no.
+    Always,
 }
 
 /// What sandboxes run at a Docker engine if nothing else is set.
@@ -33,6 +53,10 @@ impl Settings {
         for (key, value) in values {
             let understood = match key.as_str() {
                 "endpoint" => set(&mut own.endpoint, Some(value.clone())),
+                "dialect" => set(&mut own.dialect, (value == "cloud").then(|| value.clone())),
+                "region" => set(&mut own.region, is_region(&value).then(|| value.clone())),
+                "size" => set(&mut own.size, sizes::named(&value).ok().map(Some)),
+                "floating-ip" => set(&mut own.floating_ip, FloatingIp::parse(&value)),
                 "tls" => set(&mut own.tls, Some(value.clone())),
                 "pause-image" => set(&mut own.pause_image, Some(value.clone())),
                 "cpu" => set(&mut own.cpu, quantity::millicores(&value).map(Some)),
@@ -51,6 +75,20 @@ impl Settings {
         }
         Ok(own)
     }
+}
+
+impl FloatingIp {
+    fn parse(word: &str) -> Option<Self> {
+        match word {
+            "annotated" => Some(Self::Annotated),
+            "always" => Some(Self::Always),
+            _ => None,
+        }
+    }
+}
+
+fn is_region(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 fn set<T>(field: &mut T, value: Option<T>) -> bool {
@@ -76,6 +114,16 @@ mod tests {
             ("pods", "20"),
         ])
         .unwrap();
+        let cloud = parse(&[
+            ("endpoint", "https://h:8443"),
+            ("dialect", "cloud"),
+            ("region", "eu-central-1"),
+            ("size", "m1"),
+            ("floating-ip", "always"),
+        ])
+        .unwrap();
+        assert_eq!((cloud.dialect.as_str(), cloud.region.as_str()), ("cloud", "eu-central-1"));
+        assert_eq!((cloud.size, cloud.floating_ip), (Some("m1"), FloatingIp::Always));
         assert_eq!(own.endpoint, "unix:///run/podman.sock");
         assert_eq!((own.cpu, own.memory, own.pods), (Some(1500), Some(4 << 30), Some(20)));
         assert_eq!((own.tls.as_str(), own.pause_image.as_str()), ("docker", "pause:1"));
@@ -83,7 +131,15 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_named() {
-        for (key, value) in [("cpus", "3"), ("cpu", "many"), ("pods", "-1")] {
+        for (key, value) in [
+            ("cpus", "3"),
+            ("cpu", "many"),
+            ("pods", "-1"),
+            ("dialect", "libpod"),
+            ("region", "us/west"),
+            ("size", "xxl"),
+            ("floating-ip", "yes"),
+        ] {
             let error = parse(&[("endpoint", "unix:///s"), (key, value)]).unwrap_err();
             assert!(error.is("invalid") && error.message.contains(key), "{error:?}");
         }

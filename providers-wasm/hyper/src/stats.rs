@@ -141,7 +141,8 @@ pub async fn read(engine: &Engine, pods: &[PodRef]) -> Result<Summary> {
         read_each(engine, objects.iter().filter(wanted)).await?
     };
     let now = clock::now();
-    let pods = pods.iter().filter_map(|pod| pod_usage(pod, &objects, &used, now)).collect();
+    let of_container = engine.is_cloud();
+    let pods = pods.iter().filter_map(|pod| pod_usage(pod, &objects, &used, now, of_container)).collect();
     Ok(Summary { node: None, pods })
 }
 
@@ -150,8 +151,9 @@ async fn read_each(engine: &Engine, objects: impl Iterator<Item = &Object>) -> R
     let mut used = BTreeMap::new();
     for some in ids.chunks(AT_ONCE) {
         let calls = some.iter().map(|id| {
-            let request = engine.api("GET", &format!("/containers/{id}/stats?stream=false&one-shot=true"));
-            engine.fetch(request)
+            // Hyper.sh's version knows nothing of reading it once; it is read once all the same.
+            let how = if engine.is_cloud() { "stream=0" } else { "stream=false&one-shot=true" };
+            engine.fetch(engine.api("GET", &format!("/containers/{id}/stats?{how}")))
         });
         for (id, answer) in some.iter().zip(join_all(calls).await) {
             // One that ended meanwhile is left out.
@@ -165,8 +167,15 @@ async fn read_each(engine: &Engine, objects: impl Iterator<Item = &Object>) -> R
     Ok(used)
 }
 
-/// Use by a pod: the sum of its containers, the network of its sandbox. None: nothing of it runs.
-fn pod_usage(pod: &PodRef, objects: &[Object], used: &BTreeMap<String, Use>, now: u64) -> Option<PodUsage> {
+/// Use by a pod: the sum of its containers, the network of its sandbox, or of its container where there is no sandbox. None:
+/// nothing of it runs.
+fn pod_usage(
+    pod: &PodRef,
+    objects: &[Object],
+    used: &BTreeMap<String, Use>,
+    now: u64,
+    of_container: bool,
+) -> Option<PodUsage> {
     let mut total = Usage { at: now, ..Usage::default() };
     let mut containers = Vec::new();
     let mut networks = Vec::new();
@@ -174,7 +183,10 @@ fn pod_usage(pod: &PodRef, objects: &[Object], used: &BTreeMap<String, Use>, now
         let Some(own) = used.get(&object.id) else { continue };
         let usage = Usage { since: object.started, ..own.usage.clone() };
         match object.labels.kind() {
-            Some(Kind::Container) => containers.push((object.labels.container.clone(), usage)),
+            Some(Kind::Container) => {
+                containers.push((object.labels.container.clone(), usage));
+                networks.extend(own.network.clone().filter(|_| of_container));
+            }
             Some(Kind::Sandbox) if !object.labels.is_host_network() => networks.extend(own.network.clone()),
             _ => {}
         }
@@ -226,13 +238,15 @@ mod tests {
             id: String::new(),
         };
         let objects = [object("sandbox", "i", ""), object("container", "a", "app"), object("files", "f", "")];
-        let usage = pod_usage(&pod, &objects, &used, 11).unwrap();
+        let usage = pod_usage(&pod, &objects, &used, 11, false).unwrap();
         assert_eq!((usage.total.cpu_nanos, usage.total.memory_usage, usage.total.at), (Some(3), Some(30), 11));
         assert_eq!(usage.containers.len(), 1);
         let (name, own) = &usage.containers[0];
         assert_eq!((name.as_str(), own.cpu_nanos, own.at, own.since), ("app", Some(2), 9, Some(5)));
         assert_eq!((usage.networks.len(), usage.networks[0].rx_bytes), (1, 100));
-        assert!(pod_usage(&pod, &objects[..1], &used, 11).is_none(), "no container runs");
+        assert!(pod_usage(&pod, &objects[..1], &used, 11, false).is_none(), "no container runs");
+        let alone = pod_usage(&pod, &objects[1..], &used, 11, true).unwrap();
+        assert_eq!(alone.networks.len(), 1, "its own");
     }
 
     #[test]

@@ -26,9 +26,12 @@ pub const ROOT: &str = "/vk";
 
 /// A file that was read.
 pub struct Content {
-    path: String,
-    owner: Owner,
-    bytes: Vec<u8>,
+    /// Relative to the volume.
+    pub path: String,
+    /// Mode and owner.
+    pub owner: Owner,
+    /// What is in it.
+    pub bytes: Vec<u8>,
 }
 
 /// Reads the files of a volume.

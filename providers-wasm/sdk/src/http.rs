@@ -146,6 +146,25 @@ impl Request {
         &self.own.url
     }
 
+    /// The method.
+    pub fn method(&self) -> &str {
+        &self.own.method
+    }
+
+    /// A header that was set so far; its name in lower case.
+    pub fn header_value(&self, name: &str) -> Option<&str> {
+        self.own.headers.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// The bytes of the body; none where it is a stream.
+    pub fn content(&self) -> Option<&[u8]> {
+        match &self.own.body {
+            wit::Body::None => Some(&[]),
+            wit::Body::Bytes(bytes) => Some(bytes),
+            wit::Body::Chunks(_) => None,
+        }
+    }
+
     /// Sends it, and returns the whole response, whatever its status.
     pub async fn fetch(self) -> Result<Answer> {
         let response = wit::fetch(self.own, self.max).await?;
@@ -253,9 +272,9 @@ pub fn message(status: u16, body: &[u8]) -> String {
 }
 
 /// Percent-encodes all but unreserved characters (RFC 3986) and appends it.
-pub fn encode(to: &mut String, text: &str) {
+pub fn encode(to: &mut String, text: impl AsRef<[u8]>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in text.bytes() {
+    for byte in text.as_ref().iter().copied() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             to.push(char::from(byte));
         } else {
