@@ -13,6 +13,7 @@ mod node;
 mod session;
 mod state;
 mod stats;
+mod trace;
 mod traits;
 mod value;
 mod volume;
@@ -28,6 +29,7 @@ pub use session::{
 };
 pub use state::{Change, ContainerPhase, ContainerState, ObjectState, PodState, Snapshot};
 pub use stats::{NetworkUsage, PodUsage, Summary, Usage};
+pub use trace::TRACES;
 pub use traits::{
     Attach, Background, Containers, Exec, ExecCommand, Files, Image, Kind, Logs, Pods, PortForward, Probes, Provider,
     Restart, Stats, Watch,

@@ -23,6 +23,7 @@ mod observer;
 mod probes;
 mod report;
 mod timer;
+mod trace;
 mod whole;
 mod withheld;
 mod work;

@@ -13,11 +13,11 @@ use provider::{
     Code, Containers, Error, Framing, Kind, LogOptions, LogStreams, PodKey, PodRef, PodState, Pods, Scope, Target,
 };
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::core::{Effect, Plan};
 use super::index::{Cell, Queue, next_plan};
-use super::observe;
-use super::{CallFailed, Shared};
+use super::{CallFailed, Shared, observe, trace};
 use crate::events::PodEvent;
 use crate::resolve::{Started, Unresolved, fitting};
 
@@ -95,12 +95,14 @@ fn begin(shared: &Arc<Shared>, cell: &Arc<Cell>, effect: Effect) {
         }
         other => {
             let (shared, cell) = (shared.clone(), cell.clone());
-            tokio::spawn(async move {
-                let call = Call { shared: &shared, cell: &cell, key: cell.core().key().clone() };
-                call.perform(other).await;
+            let key = cell.core().key().clone();
+            let span = trace::span(&shared.settings.node, &key, &other);
+            let work = async move {
+                Call { shared: &shared, cell: &cell, key }.perform(other).await;
                 shared.observer.is_busy();
                 shared.index.plan(&cell);
-            });
+            };
+            tokio::spawn(work.instrument(span));
         }
     }
 }
@@ -118,6 +120,7 @@ macro_rules! call {
         $self.shared.gate.pass($function).await;
         let result = $call.await;
         $self.shared.gate.note($function, &result);
+        trace::note(&result);
         result
     }};
 }
@@ -465,6 +468,7 @@ fn failure(error: Error) -> Failure {
 }
 
 fn unresolved(unresolved: Unresolved) -> Failure {
+    trace::failed(unresolved.reason);
     Failure { reason: unresolved.reason.into(), message: unresolved.message.into(), retry_after: None }
 }
 
@@ -488,6 +492,7 @@ impl From<Error> for CallFailed {
 
 impl From<Unresolved> for CallFailed {
     fn from(unresolved: Unresolved) -> Self {
+        trace::failed(unresolved.reason);
         Self {
             reason: unresolved.reason.to_owned(),
             message: unresolved.message,
