@@ -63,12 +63,9 @@ impl CodeCache {
     }
 
     /// Keeps the code of a component. A failure costs time at the next start, and is logged.
-    pub(crate) fn keep(&self, engine: &Engine, digest: &Digest, component: &Component) {
+    pub(crate) fn keep(&self, engine: &Engine, digest: &Digest, code: &[u8]) {
         let path = self.path(engine, digest);
-        let kept = component
-            .serialize()
-            .map_err(|error| std::io::Error::other(error.to_string()))
-            .and_then(|code| self.write(&path, &code));
+        let kept = self.write(&path, code);
         if let Err(error) = kept {
             tracing::warn!(path = %path.display(), %error, "compiled code can't be kept");
         }

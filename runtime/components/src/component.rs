@@ -47,6 +47,14 @@ pub enum LoadError {
         /// What it is instead, or what is wrong with it.
         reason: String,
     },
+    /// Compiling it takes too much, or fails.
+    #[error("the component {name} can't be compiled: {reason}")]
+    Compile {
+        /// The component.
+        name: String,
+        /// What there was too much of.
+        reason: String,
+    },
     /// It exports no provider.
     #[error(
         "the component {name} exports no provider: `vk:provider/node` and either `pods` or `containers` are wanted, it has {found}"
@@ -124,6 +132,25 @@ impl Bytes {
     }
 }
 
+/// Whether these bytes may be a component at all.
+pub(crate) fn check_form(name: &str, bytes: &[u8], limits: &Limits) -> Result<(), LoadError> {
+    let name = || name.to_owned();
+    if bytes.len() as u64 > limits.component_size {
+        return Err(LoadError::TooLarge { name: name(), limit: limits.component_size });
+    }
+    if !bytes.starts_with(b"\0asm") {
+        return Err(LoadError::NoComponent {
+            name: name(),
+            reason: "it does not begin as WebAssembly does".to_owned(),
+        });
+    }
+    if bytes.get(4..8) == Some(&[1, 0, 0, 0]) {
+        let reason = "it is a core module (build it with --target wasm32-wasip2)".to_owned();
+        return Err(LoadError::NoComponent { name: name(), reason });
+    }
+    Ok(())
+}
+
 /// A compiled component, of which nothing has run yet.
 pub struct Compiled {
     pub(crate) name: String,
@@ -135,32 +162,26 @@ pub struct Compiled {
 impl Compiled {
     /// Compiles a component, or takes its code from the cache. Blocks: not for a thread that others wait for.
     pub fn new(engine: &Engine, source: &Bytes, limits: &Limits, cache: Option<&CodeCache>) -> Result<Self, LoadError> {
-        let name = source.name.clone();
-        let size = source.bytes.len() as u64;
-        if size > limits.component_size {
-            return Err(LoadError::TooLarge { name, limit: limits.component_size });
-        }
-        if !source.bytes.starts_with(b"\0asm") {
-            return Err(LoadError::NoComponent { name, reason: "it does not begin as WebAssembly does".to_owned() });
-        }
-        if source.bytes.get(4..8) == Some(&[1, 0, 0, 0]) {
-            let reason = "it is a core module (build it with --target wasm32-wasip2)".to_owned();
-            return Err(LoadError::NoComponent { name, reason });
-        }
+        let name = source.name.as_str();
+        check_form(name, &source.bytes, limits)?;
         let digest = Digest::of(&source.bytes);
         let component = match cache.and_then(|cache| cache.load(engine, &digest)) {
             Some(component) => component,
             None => {
-                let component = Component::from_binary(&engine.wasmtime, &source.bytes)
-                    .map_err(|error| LoadError::NoComponent { name: name.clone(), reason: format!("{error:#}") })?;
+                let fail = |error| LoadError::NoComponent { name: name.to_owned(), reason: format!("{error:#}") };
+                let component = Component::from_binary(&engine.wasmtime, &source.bytes).map_err(fail)?;
                 if let Some(cache) = cache {
-                    cache.keep(engine, &digest, &component);
+                    cache.keep(engine, &digest, &component.serialize().map_err(fail)?);
                 }
                 component
             }
         };
+        Ok(Self::of(name, component, digest, source.bytes.len() as u64))
+    }
+
+    pub(crate) fn of(name: &str, component: Component, digest: Digest, size: u64) -> Self {
         let inspection = Inspection::new(&component, &digest, size);
-        Ok(Self { name, component, digest, inspection })
+        Self { name: name.to_owned(), component, digest, inspection }
     }
 
     /// What it exports and imports.

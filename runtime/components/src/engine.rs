@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use wasmtime::component::Component;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::limits::{MAX_MEMORY, MAX_TABLE_ELEMENTS};
@@ -65,13 +66,8 @@ impl Engine {
             .linear_memory_keep_resident(kept)
             .table_keep_resident(64 << 10)
             .async_stack_keep_resident(32 << 10);
-        let mut config = Config::new();
-        config
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-            .epoch_interruption(true)
-            .max_wasm_stack(GUEST_STACK)
-            .async_stack_size(STACK)
-            .memory_init_cow(true);
+        let mut config = config();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let wasmtime = wasmtime::Engine::new(&config).map_err(|error| fail(&error))?;
         let clock = Arc::new(Clock::default());
         let ticking = (Arc::downgrade(&clock), wasmtime.weak());
@@ -87,10 +83,31 @@ impl Engine {
         Ok(Self { wasmtime, pool: Arc::new(Semaphore::new(INSTANCES as usize)), clock })
     }
 
+    /// An engine that only compiles, for one that was made with [`Engine::new`].
+    pub(crate) fn compiling() -> wasmtime::Result<wasmtime::Engine> {
+        wasmtime::Engine::new(&config())
+    }
+
+    /// Loads code that a process of ours has just made.
+    pub(crate) fn load_own(&self, code: &[u8]) -> wasmtime::Result<Component> {
+        #[expect(unsafe_code, reason = "machine code is trusted as much as the binary that made it, which is this one")]
+        // SAFETY: it comes from the compiler of this version, through a pipe that nobody else has.
+        unsafe {
+            Component::deserialize(&self.wasmtime, code)
+        }
+    }
+
     /// The clock, to be kept ticking while a guest runs.
     pub(crate) fn clock(&self) -> Arc<Clock> {
         self.clock.clone()
     }
+}
+
+/// What compiled code depends on.
+fn config() -> Config {
+    let mut config = Config::new();
+    config.epoch_interruption(true).max_wasm_stack(GUEST_STACK).async_stack_size(STACK).memory_init_cow(true);
+    config
 }
 
 /// Ticks while guests run.

@@ -9,6 +9,7 @@ mod bindings;
 mod call;
 mod cause;
 mod code_cache;
+pub mod compile;
 mod component;
 mod convert;
 mod cpu;

@@ -26,6 +26,10 @@ use arguments::{Arguments, Command};
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    // Not for people, so not among the commands that are shown to them.
+    if std::env::args_os().nth(1).is_some_and(|command| command == components::compile::COMMAND) {
+        return components::compile::worker();
+    }
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Some(Command::Inspect(inspect)) => inspect::inspect(&inspect),
