@@ -13,7 +13,7 @@
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use host_capabilities::bindings::vk::host::types::Error as WitError;
 use host_capabilities::error::to_provider;
@@ -27,6 +27,7 @@ use tracing::Instrument;
 use wasmtime::component::{Accessor, ComponentNamedList, Instance, Lift, Lower};
 use wasmtime::{Store, UpdateDeadline};
 
+use crate::accounting::Outcome;
 use crate::bindings::vk::provider::types::Output as WitOutput;
 use crate::cause::{Cause, OverBudget};
 use crate::cpu::Meter;
@@ -39,6 +40,7 @@ use crate::memory::Memory;
 use crate::output::{self, Handed};
 use crate::program::{Live, Program};
 use crate::state::State;
+use crate::version::{self, Stage};
 
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
@@ -86,7 +88,7 @@ pub(crate) fn store(engine: &Engine, limits: &Limits, call: Call, meter: &Arc<Me
     let meter = meter.clone();
     store.epoch_deadline_callback(move |_| {
         let budget = meter.budget();
-        if meter.spent_now() > budget {
+        if meter.spent_now() > budget.limit {
             return Err(wasmtime::Error::new(OverBudget(budget)));
         }
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
@@ -187,8 +189,13 @@ impl Caller {
             + 'static,
     {
         let export = about.export;
-        let stream_slot = self.program.lanes.stream().map_err(|reached| error(export, &Cause::Reached(reached)))?;
-        let caller = self.clone();
+        let live = begun.live.clone();
+        let stream_slot = self.program.lanes.stream(&live.limits).map_err(|reached| {
+            self.program.accounts.failed(export, reached.name());
+            self.program.accounts.enter(export).end(Outcome::Limit);
+            error(export, &Cause::Reached(reached))
+        })?;
+        let program = self.program.clone();
         self.run(begun, about, |meter, died| {
             move |accessor, guest, answer: Answer<(Output, R)>| {
                 Box::pin(async move {
@@ -201,8 +208,11 @@ impl Caller {
                     };
                     match handed {
                         Handed::Spliced(output) => answer.give(Ok((output::hold(output, stream_slot), beside))),
-                        Handed::Pumped(output, ended) => match caller.program.lanes.session() {
-                            Err(reached) => answer.fail(error(export, &Cause::Reached(reached))),
+                        Handed::Pumped(output, ended) => match program.lanes.session(&live.limits) {
+                            Err(reached) => {
+                                program.accounts.failed(export, reached.name());
+                                answer.fail(error(export, &Cause::Reached(reached)));
+                            }
                             Ok(session_slot) => {
                                 meter.becomes_session();
                                 answer.give(Ok((output::hold(output, stream_slot), beside)));
@@ -229,9 +239,10 @@ impl Caller {
         let Begun { live, capabilities } = begun;
         let About { export, pod, mask } = about;
         let mask = pod.as_ref().map(|pod| self.masks.with(&pod.uid, mask)).unwrap_or_default();
-        let queued = Instant::now();
-        let lane = self.program.lanes.enter(export.lane).await;
+        let mut entry = self.program.accounts.enter(export);
+        let (lane, waited) = self.program.lanes.enter(export.lane).await;
         let slot = self.program.engine.pool.clone().acquire_owned().await.ok();
+        let queued = entry.begin(waited);
         let id = CALLS.fetch_add(1, Ordering::Relaxed);
         let span = tracing::debug_span!(
             "call",
@@ -240,13 +251,13 @@ impl Caller {
             version = &*live.version.short,
             pod = pod.as_ref().map(|pod| tracing::field::display(&pod.uid)),
             call = id,
-            queued = ?queued.elapsed(),
+            ?queued,
         );
         let subject = Subject { export: export.name, pod, id, version: live.version.short.clone() };
         let call = Call::new(capabilities.clone(), subject, mask);
         let (sender, answered) = oneshot::channel();
         let answer = Answer { sender, logger: call.logger().clone(), _lane: lane };
-        let meter = Meter::new(live.limits.cpu, self.program.engine.clock());
+        let meter = Meter::new(live.limits.cpu(export), self.program.engine.clock());
         let (last_words, died) = oneshot::channel();
         let body = make(meter.clone(), died);
         let instance = InInstance {
@@ -263,10 +274,20 @@ impl Caller {
         match answered.await {
             Ok(result) => {
                 drop(running.detach());
+                entry.end(Outcome::answered(&result));
+                if let Err(error) = &result
+                    && error.code == Code::Denied
+                {
+                    live.version.health.failed(export, &error.message);
+                    self.program.failed.notify_one();
+                }
                 result
             }
             Err(_) => match (&mut running).await {
-                Ok(Err(error)) => Err(error),
+                Ok(Err((outcome, error))) => {
+                    entry.end(outcome);
+                    Err(error)
+                }
                 Ok(Ok(())) => Err(Error::new(Code::Internal, format!("{} ended without an answer", export.name))),
                 Err(error) => Err(Error::new(Code::Internal, format!("{} did not end well: {error}", export.name))),
             },
@@ -286,7 +307,8 @@ struct InInstance {
 }
 
 impl InInstance {
-    async fn run<R, F>(self, call: Call, answer: Answer<R>, body: F) -> Result<()>
+    /// An error is what ended it, and what there is to say of that.
+    async fn run<R, F>(self, call: Call, answer: Answer<R>, body: F) -> Result<(), (Outcome, Error)>
     where
         R: Send + 'static,
         F: for<'a> FnOnce(&'a Accessor<State>, Guest, Answer<R>) -> Boxed<'a, wasmtime::Result<()>> + Send + 'static,
@@ -295,37 +317,64 @@ impl InInstance {
         let Live { version, limits } = &*live;
         let begun = Instant::now();
         let logger = call.logger().clone();
+        let mut spent = Spent { program: &program, export, meter: &meter, cpu: None, memory: 0 };
         let mut store = store(&program.engine, limits, call, &meter);
-        let wall = limits.wall.unwrap_or(export.wall);
+        let wall = limits.wall(export);
         let outcome = {
             let mut running = std::pin::pin!(async {
                 let instance = version.pre.instantiate_async(&mut store).await?;
                 store.run_concurrent(async move |accessor| body(accessor, Guest { instance }, answer).await).await?
             });
-            let deadline = tokio::time::sleep(wall);
+            let deadline = tokio::time::sleep(wall.limit);
             tokio::select! {
                 biased;
-                done = &mut running => Some(done),
-                () = deadline => if meter.is_session() { Some(running.await) } else { None },
+                done = &mut running => End::Done(done),
+                () = deadline => if meter.is_session() {
+                    // Outside of the guest: one that spins does not keep it from being ended.
+                    tokio::select! {
+                        biased;
+                        done = &mut running => End::Done(done),
+                        () = version::reached(version.stages(), Stage::Over) => End::Drained,
+                    }
+                } else {
+                    End::Wall
+                },
             }
         };
-        let result = match outcome {
-            Some(Ok(())) => Ok(()),
-            Some(Err(failure)) => Err(error(export, &Cause::of(&failure, &store, limits))),
-            None => Err(error(export, &Cause::Reached(Reached::Wall(wall)))),
-        };
-        let result = result.map_err(|error| Error { message: logger.mask(error.message), ..error });
         let memory = store.data().memory.peak();
+        (spent.cpu, spent.memory) = (Some(meter.spent_now()), memory);
+        let result = match outcome {
+            End::Done(Ok(())) => Ok(()),
+            End::Done(Err(failure)) => Err(Cause::of(&failure, &store, limits)),
+            End::Wall => Err(Cause::Reached(Reached::Wall(wall))),
+            End::Drained => Err(Cause::Drained(version.short.clone(), limits.drain)),
+        };
+        version.health.called(export);
+        let result = result.map_err(|cause| {
+            let error = error(export, &cause);
+            let error = Error { message: logger.mask(error.message), ..error };
+            let outcome = match &cause {
+                Cause::Drained(..) => Outcome::Drained,
+                Cause::Reached(_) => Outcome::Limit,
+                Cause::Trapped(..) | Cause::Failed(_) => Outcome::Trap,
+            };
+            if outcome != Outcome::Drained {
+                program.accounts.failed(export, cause.kind());
+                version.health.failed(export, &error.message);
+                program.failed.notify_one();
+            }
+            (outcome, error)
+        });
         drop(store);
         drop(slot);
         tracing::debug!(
             duration = ?begun.elapsed(),
             cpu = ?meter.spent_now(),
             memory,
-            outcome = result.as_ref().map_or_else(|error| error.code.as_str(), |()| "answered"),
+            outcome = result.as_ref().map_or_else(|(_, error)| error.code.as_str(), |()| "answered"),
             "called"
         );
-        if let Err(error) = &result {
+        if let Err((_, error)) = &result {
             // Mostly there is no such reader.
             let _ = last_words.send(error.clone());
         }
@@ -333,8 +382,36 @@ impl InInstance {
     }
 }
 
+/// How what runs in an instance came to its end.
+enum End {
+    Done(wasmtime::Result<()>),
+    Wall,
+    Drained,
+}
+
+/// Accounts for what an instance takes, also when nobody waits for its end.
+struct Spent<'a> {
+    program: &'a Program,
+    export: Export,
+    meter: &'a Meter,
+    /// None: it was ended from outside, where the thread's clock is another's.
+    cpu: Option<Duration>,
+    memory: u64,
+}
+
+impl Drop for Spent<'_> {
+    fn drop(&mut self) {
+        let cpu = self.cpu.unwrap_or_else(|| self.meter.spent());
+        self.program.accounts.spent(self.export, cpu, self.memory);
+    }
+}
+
 /// The error of a call that ended so.
 fn error(export: Export, cause: &Cause) -> Error {
-    let code = if matches!(cause, Cause::Reached(_)) { Code::Limit } else { Code::Internal };
+    let code = match cause {
+        Cause::Reached(_) => Code::Limit,
+        Cause::Drained(..) => Code::Closed,
+        Cause::Trapped(..) | Cause::Failed(_) => Code::Internal,
+    };
     Error::new(code, format!("{} {cause}", export.name))
 }

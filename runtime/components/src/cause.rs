@@ -1,27 +1,30 @@
 //! What ended a guest that did not end by itself: a limit, a trap, or what it said that it may not say.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::{Store, Trap};
 
-use crate::limits::{Limits, Reached};
+use crate::limits::{Limits, Reached, Time};
 use crate::state::State;
 
 /// Its CPU time is spent.
 #[derive(Debug, thiserror::Error)]
-#[error("the CPU time of {0:?} is spent")]
-pub(crate) struct OverBudget(pub(crate) Duration);
+#[error("the limit cpu{0} is reached")]
+pub(crate) struct OverBudget(pub(crate) Time);
 
 /// What ended a guest; shown as what follows its name.
 #[derive(Debug)]
 pub(crate) enum Cause {
     /// It reached a limit.
     Reached(Reached),
-    /// It trapped; with its last words, or else the kind of trap.
-    Trapped(String),
+    /// It trapped; with the kind of trap, and its last words or else what the trap is.
+    Trapped(&'static str, String),
     /// It broke the rules of the component model.
     Failed(String),
+    /// It was a stream of this version's making, which was replaced so long ago.
+    Drained(Arc<str>, Duration),
 }
 
 impl Cause {
@@ -43,10 +46,34 @@ impl Cause {
             return Self::Reached(Reached::HostMemory(limits.host_memory));
         }
         match (trap, store.data().call.logger().last_words()) {
-            (Some(_), said) if !said.is_empty() => Self::Trapped(said),
-            (Some(_), _) => Self::Trapped(root.trim_start_matches("wasm trap: ").to_owned()),
+            (Some(trap), said) if !said.is_empty() => Self::Trapped(kind(*trap), said),
+            (Some(trap), _) => Self::Trapped(kind(*trap), root.trim_start_matches("wasm trap: ").to_owned()),
             (None, _) => Self::Failed(root),
         }
+    }
+}
+
+impl Cause {
+    /// One word for it, of which there are few: what metrics count by.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Reached(reached) => reached.name(),
+            Self::Trapped(kind, _) => kind,
+            Self::Failed(_) => "contract",
+            Self::Drained(..) => "drain",
+        }
+    }
+}
+
+const fn kind(trap: Trap) -> &'static str {
+    match trap {
+        Trap::UnreachableCodeReached => "unreachable",
+        Trap::MemoryOutOfBounds | Trap::HeapMisaligned => "memory-access",
+        Trap::TableOutOfBounds | Trap::IndirectCallToNull | Trap::BadSignature => "indirect-call",
+        Trap::IntegerOverflow | Trap::IntegerDivisionByZero | Trap::BadConversionToInteger => "arithmetic",
+        Trap::StackOverflow => "stack",
+        // Of the component model: a handle, a string, a task that were not as the contract has them.
+        _ => "contract",
     }
 }
 
@@ -55,8 +82,12 @@ impl fmt::Display for Cause {
         match self {
             Self::Reached(Reached::Stack) => write!(f, "reached {}", Reached::Stack),
             Self::Reached(reached) => write!(f, "reached {reached}; --limit NAME=VALUE raises it"),
-            Self::Trapped(said) => write!(f, "trapped: {said}"),
+            Self::Trapped(_, said) => write!(f, "trapped: {said}"),
             Self::Failed(why) => write!(f, "failed: {why}"),
+            Self::Drained(version, limit) => write!(
+                f,
+                "was ended: its version {version} was replaced, and the limit drain={limit:?} is over; opened again it goes on"
+            ),
         }
     }
 }

@@ -99,6 +99,24 @@ pub enum LoadError {
         /// How to grant them.
         flags: String,
     },
+    /// It drives its backend in another way than the version before.
+    #[error("the component {name} runs {kind}, the version that is loaded runs {before}: that takes a restart")]
+    OtherKind {
+        /// The component.
+        name: String,
+        /// What the version before runs.
+        before: ProviderKind,
+        /// What it runs.
+        kind: ProviderKind,
+    },
+    /// It can't describe a node that the version before can describe.
+    #[error("the component {name} can't describe the node: {reason}")]
+    Describe {
+        /// The component.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// Its functions are not the contract's, or it can't be instantiated.
     #[error("the component {name} can't be used: {reason}")]
     Unusable {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::engine::Clock;
+use crate::limits::Time;
 
 /// Of its own duration, what a stream of the guest's making may burn on top of the budget.
 const SESSION_SHARE: u32 = 10;
@@ -24,7 +25,7 @@ fn thread_time() -> u64 {
 
 /// The CPU time of one call.
 pub(crate) struct Meter {
-    budget: Duration,
+    budget: Time,
     begun: Instant,
     spent: AtomicU64,
     poll_began: AtomicU64,
@@ -33,7 +34,7 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn new(budget: Duration, clock: Arc<Clock>) -> Arc<Self> {
+    pub(crate) fn new(budget: Time, clock: Arc<Clock>) -> Arc<Self> {
         Arc::new(Self {
             budget,
             begun: Instant::now(),
@@ -66,9 +67,9 @@ impl Meter {
     }
 
     /// The budget, as it stands now.
-    pub(crate) fn budget(&self) -> Duration {
+    pub(crate) fn budget(&self) -> Time {
         if self.session.load(Ordering::Relaxed) {
-            self.budget + self.begun.elapsed() / SESSION_SHARE
+            Time { limit: self.budget.limit + self.begun.elapsed() / SESSION_SHARE, ..self.budget }
         } else {
             self.budget
         }
@@ -91,7 +92,7 @@ mod tests {
 
     #[tokio::test]
     async fn waiting_is_free_and_burning_is_not() {
-        let meter = Meter::new(Duration::from_secs(1), Arc::default());
+        let meter = Meter::new(Time { limit: Duration::from_secs(1), export: None }, Arc::default());
         let mut wait = std::pin::pin!(tokio::time::sleep(Duration::from_millis(50)));
         std::future::poll_fn(|cx| meter.poll(wait.as_mut(), cx)).await;
         assert!(meter.spent() < Duration::from_millis(20), "{:?}", meter.spent());

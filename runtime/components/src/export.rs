@@ -12,45 +12,62 @@ pub(crate) struct Export {
     pub(crate) lane: Lane,
     /// How long a call may take, if the operator does not say.
     pub(crate) wall: Duration,
+    /// Its place in [`ALL`].
+    pub(crate) index: usize,
 }
 
-const fn export(name: &'static str, lane: Lane, seconds: u64) -> Export {
-    Export { name, lane, wall: Duration::from_secs(seconds) }
+macro_rules! exports {
+    ($($constant:ident = $name:literal, $lane:ident, $seconds:literal;)*) => {
+        #[expect(non_camel_case_types, clippy::upper_case_acronyms, reason = "counts the constants, by their names")]
+        enum Index { $($constant),* }
+
+        $(pub(crate) const $constant: Export = Export {
+            name: $name,
+            lane: Lane::$lane,
+            wall: Duration::from_secs($seconds),
+            index: Index::$constant as usize,
+        };)*
+
+        /// All of them.
+        pub(crate) const ALL: &[Export] = &[$($constant),*];
+    };
 }
 
-/// No export: what a component does when it is loaded.
-pub(crate) const LOAD: Export = export("load", Lane::State, 10);
+exports! {
+    // No export: what a component does when it is loaded.
+    LOAD = "load", State, 10;
 
-pub(crate) const DESCRIBE: Export = export("node.describe", Lane::State, 10);
+    DESCRIBE = "node.describe", State, 10;
 
-pub(crate) const POD_CREATE: Export = export("pods.create", Lane::Change, 60);
-pub(crate) const POD_UPDATE: Export = export("pods.update", Lane::Change, 60);
-pub(crate) const POD_DELETE: Export = export("pods.delete", Lane::Removal, 60);
-pub(crate) const POD_FORGET: Export = export("pods.forget", Lane::Removal, 60);
-pub(crate) const POD_LIST: Export = export("pods.list", Lane::State, 60);
-pub(crate) const POD_REFRESH: Export = export("pods.refresh", Lane::State, 60);
+    POD_CREATE = "pods.create", Change, 60;
+    POD_UPDATE = "pods.update", Change, 60;
+    POD_DELETE = "pods.delete", Removal, 60;
+    POD_FORGET = "pods.forget", Removal, 60;
+    POD_LIST = "pods.list", State, 60;
+    POD_REFRESH = "pods.refresh", State, 60;
 
-pub(crate) const RUN_SANDBOX: Export = export("containers.run-sandbox", Lane::Change, 120);
-pub(crate) const STOP_SANDBOX: Export = export("containers.stop-sandbox", Lane::Removal, 60);
-pub(crate) const REMOVE_SANDBOX: Export = export("containers.remove-sandbox", Lane::Removal, 120);
-pub(crate) const IMAGE_STATUS: Export = export("containers.image-status", Lane::Change, 30);
-pub(crate) const PULL_IMAGE: Export = export("containers.pull-image", Lane::Pull, 1_800);
-pub(crate) const LIST_IMAGES: Export = export("containers.list-images", Lane::State, 60);
-pub(crate) const REMOVE_IMAGE: Export = export("containers.remove-image", Lane::Removal, 120);
-pub(crate) const CREATE_CONTAINER: Export = export("containers.create-container", Lane::Change, 120);
-pub(crate) const START_CONTAINER: Export = export("containers.start-container", Lane::Change, 120);
-pub(crate) const STOP_CONTAINER: Export = export("containers.stop-container", Lane::Removal, 60);
-pub(crate) const REMOVE_CONTAINER: Export = export("containers.remove-container", Lane::Removal, 120);
-pub(crate) const UPDATE_CONTAINER: Export = export("containers.update-container", Lane::Change, 60);
-pub(crate) const TERMINATION_MESSAGE: Export = export("containers.termination-message", Lane::State, 30);
-pub(crate) const CONTAINER_LIST: Export = export("containers.list", Lane::State, 60);
-pub(crate) const CONTAINER_REFRESH: Export = export("containers.refresh", Lane::State, 60);
+    RUN_SANDBOX = "containers.run-sandbox", Change, 120;
+    STOP_SANDBOX = "containers.stop-sandbox", Removal, 60;
+    REMOVE_SANDBOX = "containers.remove-sandbox", Removal, 120;
+    IMAGE_STATUS = "containers.image-status", Change, 30;
+    PULL_IMAGE = "containers.pull-image", Pull, 1_800;
+    LIST_IMAGES = "containers.list-images", State, 60;
+    REMOVE_IMAGE = "containers.remove-image", Removal, 120;
+    CREATE_CONTAINER = "containers.create-container", Change, 120;
+    START_CONTAINER = "containers.start-container", Change, 120;
+    STOP_CONTAINER = "containers.stop-container", Removal, 60;
+    REMOVE_CONTAINER = "containers.remove-container", Removal, 120;
+    UPDATE_CONTAINER = "containers.update-container", Change, 60;
+    TERMINATION_MESSAGE = "containers.termination-message", State, 30;
+    CONTAINER_LIST = "containers.list", State, 60;
+    CONTAINER_REFRESH = "containers.refresh", State, 60;
 
-pub(crate) const WATCH_OPEN: Export = export("watch.open", Lane::Session, 30);
-pub(crate) const WATCH_DECODE: Export = export("watch.decode", Lane::State, 30);
-pub(crate) const LOGS_OPEN: Export = export("logs.open", Lane::Session, 30);
-pub(crate) const STATS_READ: Export = export("stats.read", Lane::State, 60);
-pub(crate) const FILES_UPDATE: Export = export("files.update", Lane::Change, 60);
-pub(crate) const PROBES_SUPPORTED: Export = export("probes.supported", Lane::State, 30);
-pub(crate) const RESTART_CONTAINER: Export = export("restart.restart-container", Lane::Change, 120);
-pub(crate) const BACKGROUND_RUN: Export = export("background.run", Lane::Change, 300);
+    WATCH_OPEN = "watch.open", Session, 30;
+    WATCH_DECODE = "watch.decode", State, 30;
+    LOGS_OPEN = "logs.open", Session, 30;
+    STATS_READ = "stats.read", State, 60;
+    FILES_UPDATE = "files.update", Change, 60;
+    PROBES_SUPPORTED = "probes.supported", State, 30;
+    RESTART_CONTAINER = "restart.restart-container", Change, 120;
+    BACKGROUND_RUN = "background.run", Change, 300;
+}

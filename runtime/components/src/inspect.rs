@@ -1,6 +1,7 @@
 //! What a component exports and imports, before anything of it runs.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::Serialize;
 use wasmtime::component::Component;
@@ -46,6 +47,15 @@ pub enum ProviderKind {
     Pods,
     /// It runs containers.
     Containers,
+}
+
+impl fmt::Display for ProviderKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pods => "pods",
+            Self::Containers => "containers",
+        })
+    }
 }
 
 /// A component, as it stands in its file.

@@ -37,26 +37,49 @@ pub(crate) struct Lanes {
     session: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     sessions: Arc<Semaphore>,
-    limits: Limits,
+}
+
+/// The part of `calls` that each lane has, in the order of the table.
+const PARTS: [usize; 5] = [6, 4, 4, 12, 4];
+
+fn share(limits: &Limits, part: usize) -> usize {
+    (limits.calls / part).max(1)
+}
+
+fn resize(slots: &Arc<Semaphore>, before: usize, after: usize) {
+    if after >= before {
+        slots.add_permits(after - before);
+        return;
+    }
+    let mut excess = before - after;
+    excess -= slots.forget_permits(excess);
+    if excess > 0 {
+        let slots = slots.clone();
+        tokio::spawn(async move {
+            let all = u32::try_from(excess).unwrap_or(u32::MAX);
+            if let Ok(given_back) = slots.acquire_many(all).await {
+                given_back.forget();
+            }
+        });
+    }
 }
 
 impl Lanes {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let share = |part: usize| Arc::new(Semaphore::new((limits.calls / part).max(1)));
+        let [state, removal, change, pull, session] = PARTS.map(|part| Arc::new(Semaphore::new(share(limits, part))));
         Self {
-            state: share(6),
-            removal: share(4),
-            change: share(4),
-            pull: share(12),
-            session: share(4),
+            state,
+            removal,
+            change,
+            pull,
+            session,
             streams: Arc::new(Semaphore::new(limits.streams)),
             sessions: Arc::new(Semaphore::new(limits.sessions)),
-            limits: limits.clone(),
         }
     }
 
-    /// Waits for a slot.
-    pub(crate) async fn enter(&self, lane: Lane) -> Option<OwnedSemaphorePermit> {
+    /// A slot, waited for where there is none, and whether it was.
+    pub(crate) async fn enter(&self, lane: Lane) -> (Option<OwnedSemaphorePermit>, bool) {
         let semaphore = match lane {
             Lane::State => &self.state,
             Lane::Removal => &self.removal,
@@ -64,17 +87,39 @@ impl Lanes {
             Lane::Pull => &self.pull,
             Lane::Session => &self.session,
         };
-        // Never closed, so there always is a permit in the end.
-        semaphore.clone().acquire_owned().await.ok()
+        match semaphore.clone().try_acquire_owned() {
+            Ok(permit) => (Some(permit), false),
+            // Never closed, so there always is a permit in the end.
+            Err(_) => (semaphore.clone().acquire_owned().await.ok(), true),
+        }
     }
 
     /// A slot for an open stream, if there is one.
-    pub(crate) fn stream(&self) -> Result<OwnedSemaphorePermit, Reached> {
-        self.streams.clone().try_acquire_owned().map_err(|_| Reached::Streams(self.limits.streams))
+    pub(crate) fn stream(&self, limits: &Limits) -> Result<OwnedSemaphorePermit, Reached> {
+        self.streams.clone().try_acquire_owned().map_err(|_| Reached::Streams(limits.streams))
     }
 
     /// A slot for an instance that its stream keeps, if there is one.
-    pub(crate) fn session(&self) -> Result<OwnedSemaphorePermit, Reached> {
-        self.sessions.clone().try_acquire_owned().map_err(|_| Reached::Sessions(self.limits.sessions))
+    pub(crate) fn session(&self, limits: &Limits) -> Result<OwnedSemaphorePermit, Reached> {
+        self.sessions.clone().try_acquire_owned().map_err(|_| Reached::Sessions(limits.sessions))
+    }
+
+    /// Makes slots for these limits out of those for the limits before. What is more than there now are goes as it is given
+    /// back.
+    pub(crate) fn resize(&self, before: &Limits, after: &Limits) {
+        for (lane, part) in [&self.state, &self.removal, &self.change, &self.pull, &self.session].into_iter().zip(PARTS)
+        {
+            resize(lane, share(before, part), share(after, part));
+        }
+        resize(&self.streams, before.streams, after.streams);
+        resize(&self.sessions, before.sessions, after.sessions);
+    }
+
+    /// How many slots are taken: by calls, by streams, by instances that their stream keeps.
+    pub(crate) fn used(&self, limits: &Limits) -> [usize; 3] {
+        let lanes = [&self.state, &self.removal, &self.change, &self.pull, &self.session].into_iter().zip(PARTS);
+        let calls = lanes.map(|(lane, part)| share(limits, part).saturating_sub(lane.available_permits())).sum();
+        let taken = |all: usize, slots: &Semaphore| all.saturating_sub(slots.available_permits());
+        [calls, taken(limits.streams, &self.streams), taken(limits.sessions, &self.sessions)]
     }
 }

@@ -5,9 +5,11 @@
 //! instance from a pool, on threads of its provider's own, within [`Limits`]; it costs some tens of microseconds. State
 //! lives in the `store` capability, never in the guest, so a trap, a leak or a hang costs one call.
 
+mod accounting;
 mod bindings;
 mod call;
 mod cause;
+mod change;
 mod code_cache;
 pub mod compile;
 mod component;
@@ -17,8 +19,10 @@ mod digest;
 mod engine;
 mod export;
 mod function;
+mod health;
 mod inspect;
 mod lanes;
+mod last_good;
 mod limits;
 mod lines;
 mod masks;
@@ -26,16 +30,24 @@ mod memory;
 mod output;
 mod program;
 mod provider;
+mod series;
 pub mod source;
 mod state;
+mod supervisor;
 mod threads;
 mod version;
 
+pub use accounting::ExportStatus;
+pub use change::{Change, Refusal};
 pub use code_cache::CodeCache;
 pub use component::{Bytes, Compiled, LoadError};
 pub use digest::Digest;
 pub use engine::{Engine, EngineError, INSTANCES};
+pub use health::Tolerance;
 pub use inspect::{CONTRACT, Inspection, ProviderKind};
+pub use last_good::Bad;
 pub use limits::{LimitError, Limits};
-pub use program::Program;
+pub use program::{DrainingStatus, LimitUse, Program, ProgramStatus, ReconfigureError, Swapped, VersionStatus};
 pub use provider::ComponentProvider;
+pub use series::Series;
+pub use supervisor::{Listener, RefusedStatus, Settings, SourceStatus, StartError, Status, Supervisor};

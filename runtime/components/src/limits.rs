@@ -1,5 +1,9 @@
 //! What a provider may use, each limit with its default; all of them are enforced.
 //!
+//! What it may use of the host (requests, bytes, connections, log, Events, store) is in [`host_capabilities::quota`] and is
+//! set in the same way. `cpu` and `wall` may be set for one export too: `wall.pods.create=30s`. There is no limit on
+//! processes: nothing starts any in this version, and one that is set is refused.
+//!
 //! | limit            | default | bounds                                                | enforced in    |
 //! |------------------|---------|-------------------------------------------------------|----------------|
 //! | `memory`         | 64 MiB  | linear memory of one call                             | `memory`       |
@@ -10,11 +14,17 @@
 //! | `calls`          | 96      | calls at once, divided into lanes                     | `lanes`        |
 //! | `streams`        | 512     | open streams (logs, exec, …)                          | `lanes`        |
 //! | `sessions`       | 64      | streams of the guest's own making, which keep their instance | `lanes` |
+//! | `drain`          | 10 min  | streams of the guest's own making, after their version was replaced | `version` |
 //! | `component-size` | 64 MiB  | the component itself, before it is compiled           | `component`    |
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
+
+use host_capabilities::quota::{BoundError, Bounds, Limit, Size, parse_bytes};
+
+use crate::export::{self, Export};
 
 /// The limits of one provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +45,39 @@ pub struct Limits {
     pub streams: usize,
     /// Streams that keep their instance.
     pub sessions: usize,
+    /// How long streams that keep their instance go on after their version was replaced.
+    pub drain: Duration,
     /// Bytes of the component.
     pub component_size: u64,
+    /// What it may use of the host.
+    pub quotas: Bounds,
+    /// CPU and wall time of single exports.
+    pub exports: BTreeMap<&'static str, Times>,
+}
+
+/// Times of one export; none: those of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// CPU time.
+    pub cpu: Option<Duration>,
+    /// Wall time.
+    pub wall: Option<Duration>,
+}
+
+/// A time that a call has, and the export that it was set for, if it was for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Time {
+    pub(crate) limit: Duration,
+    pub(crate) export: Option<&'static str>,
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.export {
+            Some(export) => write!(f, ".{export}={:?}", self.limit),
+            None => write!(f, "={:?}", self.limit),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -50,7 +91,10 @@ impl Default for Limits {
             calls: 96,
             streams: 512,
             sessions: 64,
+            drain: Duration::from_secs(600),
             component_size: 64 << 20,
+            quotas: Bounds::default(),
+            exports: BTreeMap::new(),
         }
     }
 }
@@ -65,10 +109,22 @@ pub(crate) const MAX_TABLE_ELEMENTS: usize = 100_000;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
     /// There is no such limit.
-    #[error(
-        "`{0}` is no limit; these are: memory, table-elements, cpu, wall, host-memory, calls, streams, sessions, component-size"
-    )]
+    #[error("`{0}` is no limit; these are: {names}", names = names())]
     Unknown(String),
+    /// It would bound what no provider can do.
+    #[error("the limit processes would bound nothing: no provider can start processes in this version")]
+    Processes,
+    /// There is no such export.
+    #[error("the limit {limit}.{export}: there is no export `{export}`; these are: {names}", names = exports())]
+    Export {
+        /// `cpu` or `wall`.
+        limit: &'static str,
+        /// What was written.
+        export: String,
+    },
+    /// A limit on what is used of the host can't be set so.
+    #[error(transparent)]
+    Bound(#[from] BoundError),
     /// The value can't be read, or is out of bounds.
     #[error("the limit {name} can't be `{value}`: {expected}")]
     Value {
@@ -91,7 +147,7 @@ impl Limits {
         let fail = |name, expected| LimitError::Value { name, value: value.to_owned(), expected };
         match name {
             "memory" => {
-                self.memory = bytes(value)
+                self.memory = parse_bytes(value)
                     .filter(|size| (1 << 16..=MAX_MEMORY).contains(size))
                     .ok_or_else(|| fail("memory", "a size from 64Ki to 1Gi"))?;
             }
@@ -100,10 +156,11 @@ impl Limits {
                     .filter(|count| *count <= MAX_TABLE_ELEMENTS)
                     .ok_or_else(|| fail("table-elements", "a number from 1 to 100000"))?;
             }
+            "drain" => self.drain = time(value).ok_or_else(|| fail("drain", "a time as 30s or 10m"))?,
             "cpu" => self.cpu = time(value).ok_or_else(|| fail("cpu", "a time as 500ms or 2s"))?,
             "wall" => self.wall = Some(time(value).ok_or_else(|| fail("wall", "a time as 500ms or 2s"))?),
             "host-memory" => {
-                self.host_memory = bytes(value)
+                self.host_memory = parse_bytes(value)
                     .and_then(|size| usize::try_from(size).ok())
                     .ok_or_else(|| fail("host-memory", "a size as 64Mi"))?;
             }
@@ -119,23 +176,65 @@ impl Limits {
                     .ok_or_else(|| fail("sessions", "a number from 1 to 1000"))?;
             }
             "component-size" => {
-                self.component_size = bytes(value).ok_or_else(|| fail("component-size", "a size as 64Mi"))?;
+                self.component_size = parse_bytes(value).ok_or_else(|| fail("component-size", "a size as 64Mi"))?;
             }
-            other => return Err(LimitError::Unknown(other.to_owned())),
+            "processes" => return Err(LimitError::Processes),
+            other => match (other.strip_prefix("cpu."), other.strip_prefix("wall.")) {
+                (Some(export), _) => {
+                    let time = time(value).ok_or_else(|| fail("cpu", "a time as 500ms or 2s"))?;
+                    self.times("cpu", export)?.cpu = Some(time);
+                }
+                (_, Some(export)) => {
+                    let time = time(value).ok_or_else(|| fail("wall", "a time as 500ms or 2s"))?;
+                    self.times("wall", export)?.wall = Some(time);
+                }
+                _ => self.quotas.set(other, value).ok_or_else(|| LimitError::Unknown(other.to_owned()))??,
+            },
         }
         Ok(())
     }
+
+    fn times(&mut self, limit: &'static str, export: &str) -> Result<&mut Times, LimitError> {
+        let known = export::ALL.iter().find(|known| known.name == export);
+        let name = known.map(|known| known.name);
+        let name = name.ok_or_else(|| LimitError::Export { limit, export: export.to_owned() })?;
+        Ok(self.exports.entry(name).or_default())
+    }
+
+    /// How long a call of this export may take.
+    pub(crate) fn wall(&self, export: Export) -> Time {
+        match self.exports.get(export.name).and_then(|times| times.wall) {
+            Some(limit) => Time { limit, export: Some(export.name) },
+            None => match self.wall {
+                Some(limit) => Time { limit, export: None },
+                None => Time { limit: export.wall, export: Some(export.name) },
+            },
+        }
+    }
+
+    /// How much CPU time a call of this export may take.
+    pub(crate) fn cpu(&self, export: Export) -> Time {
+        match self.exports.get(export.name).and_then(|times| times.cpu) {
+            Some(limit) => Time { limit, export: Some(export.name) },
+            None => Time { limit: self.cpu, export: None },
+        }
+    }
+}
+
+fn names() -> String {
+    let own = [
+        "memory", "table-elements", "cpu", "cpu.EXPORT", "wall", "wall.EXPORT", "host-memory", "calls", "streams",
+        "sessions", "drain", "component-size",
+    ];
+    own.into_iter().chain(Limit::ALL.map(Limit::name)).collect::<Vec<_>>().join(", ")
+}
+
+fn exports() -> String {
+    export::ALL.iter().map(|export| export.name).collect::<Vec<_>>().join(", ")
 }
 
 fn number(text: &str) -> Option<usize> {
     text.parse().ok().filter(|number| *number > 0)
-}
-
-fn bytes(text: &str) -> Option<u64> {
-    let (digits, factor) = [("Ki", 1 << 10), ("Mi", 1 << 20), ("Gi", 1 << 30), ("", 1)]
-        .into_iter()
-        .find_map(|(suffix, factor)| text.strip_suffix(suffix).map(|digits| (digits, factor)))?;
-    digits.parse::<u64>().ok().filter(|number| *number > 0)?.checked_mul(factor)
 }
 
 fn time(text: &str) -> Option<Duration> {
@@ -147,15 +246,15 @@ fn time(text: &str) -> Option<Duration> {
 
 /// A limit that a call reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reached {
+pub(crate) enum Reached {
     /// Linear memory.
     Memory(u64),
     /// Entries of tables.
     TableElements(usize),
     /// CPU time.
-    Cpu(Duration),
+    Cpu(Time),
     /// Wall time.
-    Wall(Duration),
+    Wall(Time),
     /// Bytes copied by the host.
     HostMemory(usize),
     /// Stack.
@@ -166,31 +265,35 @@ pub enum Reached {
     Sessions(usize),
 }
 
+impl Reached {
+    /// The limit's name.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Memory(_) => "memory",
+            Self::TableElements(_) => "table-elements",
+            Self::Cpu(_) => "cpu",
+            Self::Wall(_) => "wall",
+            Self::HostMemory(_) => "host-memory",
+            Self::Stack => "stack",
+            Self::Streams(_) => "streams",
+            Self::Sessions(_) => "sessions",
+        }
+    }
+}
+
 impl fmt::Display for Reached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory(limit) => write!(f, "the limit memory={} (linear memory of one call)", Size(*limit)),
             Self::TableElements(limit) => write!(f, "the limit table-elements={limit}"),
-            Self::Cpu(limit) => write!(f, "the limit cpu={limit:?} (CPU time of one call)"),
-            Self::Wall(limit) => write!(f, "the limit wall={limit:?} (time of one call)"),
+            Self::Cpu(limit) => write!(f, "the limit cpu{limit} (CPU time of one call)"),
+            Self::Wall(limit) => write!(f, "the limit wall{limit} (time of one call)"),
             Self::HostMemory(limit) => {
                 write!(f, "the limit host-memory={} (size of one value out of the guest)", Size(*limit as u64))
             }
             Self::Stack => f.write_str("the end of its stack (a recursion without end)"),
             Self::Streams(limit) => write!(f, "the limit streams={limit} (open streams)"),
             Self::Sessions(limit) => write!(f, "the limit sessions={limit} (streams of the guest's own making)"),
-        }
-    }
-}
-
-struct Size(u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            size if size % (1 << 20) == 0 => write!(f, "{}Mi", size >> 20),
-            size if size % (1 << 10) == 0 => write!(f, "{}Ki", size >> 10),
-            size => write!(f, "{size}"),
         }
     }
 }
@@ -220,6 +323,27 @@ mod tests {
     }
 
     #[test]
+    fn an_export_has_its_own_times_if_it_was_given_some() {
+        let limits: Limits = "wall.pods.create=30s,cpu.pods.list=5ms,wall=7s".parse().unwrap();
+        let shown = |time: Time| time.to_string();
+        assert_eq!(shown(limits.wall(export::POD_CREATE)), ".pods.create=30s");
+        assert_eq!(shown(limits.wall(export::POD_LIST)), "=7s");
+        assert_eq!(shown(limits.cpu(export::POD_LIST)), ".pods.list=5ms");
+        assert_eq!(shown(limits.cpu(export::POD_CREATE)), "=2s");
+        // Its default is that of the export, and is raised by its name.
+        assert_eq!(shown(Limits::default().wall(export::POD_CREATE)), ".pods.create=60s");
+    }
+
+    #[test]
+    fn limits_on_the_host_are_set_with_the_others() {
+        let limits: Limits = "memory=1Mi,requests=7/s,stream-size=none,store-bytes=1Mi".parse().unwrap();
+        assert_eq!((limits.quotas.get(Limit::Requests), limits.quotas.get(Limit::StoreBytes)), (7, 1 << 20));
+        for limit in Limit::ALL {
+            assert!(names().contains(limit.name()));
+        }
+    }
+
+    #[test]
     fn a_wrong_limit_is_named_with_its_value() {
         for (text, says) in [
             ("memory=2Gi", "the limit memory can't be `2Gi`: a size from 64Ki to 1Gi"),
@@ -227,6 +351,10 @@ mod tests {
             ("speed=1", "`speed` is no limit"),
             ("calls", "NAME=VALUE"),
             ("calls=1", "from 8 to 1000"),
+            ("requests=0", "the limit requests can't be `0`: a number a second from 1"),
+            ("processes=1", "no provider can start processes"),
+            ("wall.pods.make=1s", "there is no export `pods.make`; these are: load, node.describe"),
+            ("cpu.pods.create=1", "the limit cpu can't be `1`"),
         ] {
             let error = text.parse::<Limits>().unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");

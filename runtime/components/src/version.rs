@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use host_capabilities::Capabilities;
+use jiff::Timestamp;
 use provider::{Error, Result};
 use tokio::sync::watch;
 use wasmtime::component::{InstancePre, Linker};
@@ -16,6 +17,7 @@ use crate::component::{Compiled, LoadError};
 use crate::digest::Digest;
 use crate::engine::Engine;
 use crate::function::{self, Functions, Kind};
+use crate::health::Health;
 use crate::inspect::{Inspection, ProviderKind};
 use crate::limits::Limits;
 use crate::program::Trial;
@@ -41,6 +43,8 @@ pub(crate) struct Version {
     /// The digest, shortened: what log lines show.
     pub(crate) short: Arc<str>,
     pub(crate) inspection: Inspection,
+    pub(crate) health: Health,
+    pub(crate) since: Timestamp,
     stage: watch::Sender<Stage>,
 }
 
@@ -64,7 +68,35 @@ impl Version {
         });
         let functions = functions.await.map_err(fail)?;
         let short = digest.short().into();
-        Ok(Self { pre, functions, kind, digest, short, inspection, stage: watch::Sender::new(Stage::Serving) })
+        Ok(Self::serving(pre, functions, kind, digest, short, inspection))
+    }
+
+    /// The same code, as a version that was never replaced.
+    pub(crate) fn renewed(&self) -> Self {
+        let Self { pre, functions, kind, digest, short, inspection, .. } = self;
+        Self::serving(pre.clone(), functions.clone(), *kind, *digest, short.clone(), inspection.clone())
+    }
+
+    fn serving(
+        pre: InstancePre<State>,
+        functions: Functions,
+        kind: ProviderKind,
+        digest: Digest,
+        short: Arc<str>,
+        inspection: Inspection,
+    ) -> Self {
+        let (health, since) = (Health::default(), Timestamp::now());
+        Self {
+            pre,
+            functions,
+            kind,
+            digest,
+            short,
+            inspection,
+            health,
+            since,
+            stage: watch::Sender::new(Stage::Serving),
+        }
     }
 
     /// Its functions for whole pods.
@@ -86,11 +118,6 @@ impl Version {
     /// Says how far its end is.
     pub(crate) fn set_stage(&self, stage: Stage) {
         self.stage.send_replace(stage);
-    }
-
-    /// How far its end is.
-    pub(crate) fn stage(&self) -> Stage {
-        *self.stage.borrow()
     }
 
     /// Follows how far its end is, without keeping it.
