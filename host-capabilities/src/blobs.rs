@@ -1,6 +1,7 @@
 //! `blobs`: contents that the host holds: a pod's files, documents of the configuration, spooled bytes.
 //!
-//! Bounds: one read returns at most 4 MiB, the contents that one call spools have at most 16 MiB together. A pod's Secret
+//! Bounds: one read returns at most 4 MiB, the contents that one call spools have at most 16 MiB together,
+//! and those of all calls count to the limit `held-bytes`. A pod's Secret
 //! is read only under `--pod-secrets=reveal`, and is masked from then on in what this call says.
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use crate::bindings::vk::host::blobs;
 use crate::bindings::vk::host::types::Source;
 use crate::error::{Error, denied, error, from_provider};
 use crate::log::Logger;
+use crate::quota::Held;
 use crate::stream::HostStream;
 use crate::{Call, CallData};
 
@@ -60,6 +62,18 @@ impl Readable {
     }
 }
 
+/// Bytes of a guest's that count as held until the last of their readers has gone.
+struct Spooled {
+    bytes: Vec<u8>,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Spooled {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 impl blobs::Host for Call {}
 
 impl<T: Send + 'static> blobs::HostWithStore<T> for CallData {
@@ -70,8 +84,12 @@ impl<T: Send + 'static> blobs::HostWithStore<T> for CallData {
             let message = format!("blobs.spool: {spooled} bytes in this call, the limit is {MAX_SPOOL}");
             return Ok(Err(error(Code::Limit, message)));
         }
+        let held = match call.capabilities.quotas.held_bytes.take(bytes.len() as u64) {
+            Ok(held) => held,
+            Err(reached) => return Ok(Err(reached.of("blobs.spool"))),
+        };
         call.spooled = spooled;
-        let once = futures::stream::iter([Ok(Bytes::from(bytes))]);
+        let once = futures::stream::iter([Ok(Bytes::from_owner(Spooled { bytes, _held: held }))]);
         HostStream::new(Box::pin(once)).into_source(&mut host).map(Ok)
     }
 }

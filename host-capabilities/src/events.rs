@@ -1,7 +1,6 @@
 //! `events`: Kubernetes Events on this node's pods and on the Node. Always granted.
 //!
-//! Default bound: 5 a second after a burst of 50, and what is over it is dropped; how much is said in the log with the next
-//! one that passes. A message is cut at 1,024 bytes. With a `key`, one Event for each pod and key (the last 4,096 are
+//! Bound: the limit `events`, and what is over it is dropped; how much is said in the log with the next one that passes. A message is cut at 1,024 bytes. With a `key`, one Event for each pod and key (the last 4,096 are
 //! remembered, by their hashes).
 
 use std::collections::{HashSet, VecDeque};
@@ -15,10 +14,8 @@ use wasmtime::bail;
 use crate::Call;
 use crate::bindings::vk::host::{events, types};
 use crate::log::cut;
-use crate::rate::Rate;
+use crate::quota::Throughput;
 
-const PER_SECOND: f64 = 5.0;
-const BURST: f64 = 50.0;
 const MAX_MESSAGE: usize = 1_024;
 const MAX_REASON: usize = 128;
 /// Longest name of a container, as of any DNS label, and of the parts of a pod's key.
@@ -48,7 +45,6 @@ pub type EventSink = Box<dyn Fn(ProviderEvent) + Send + Sync>;
 /// The Events of one provider.
 pub struct Events {
     sink: EventSink,
-    rate: Rate,
     seen: Mutex<Seen>,
 }
 
@@ -61,13 +57,13 @@ struct Seen {
 impl Events {
     /// Events that go to this sink.
     pub fn new(sink: EventSink) -> Self {
-        Self { sink, rate: Rate::new(PER_SECOND, BURST), seen: Mutex::default() }
+        Self { sink, seen: Mutex::default() }
     }
 
     /// Whether an Event passes; what was dropped before it. One that is dropped may come again under its key.
-    fn pass(&self, uid: &str, key: &str) -> Option<u64> {
+    fn pass(&self, rate: &Throughput, uid: &str, key: &str) -> Option<u64> {
         if key.is_empty() {
-            return self.rate.take(1.0);
+            return rate.take(1).ok();
         }
         let mut hasher = DefaultHasher::new();
         (uid, key).hash(&mut hasher);
@@ -76,7 +72,7 @@ impl Events {
         if seen.keys.contains(&entry) {
             return None;
         }
-        let dropped = self.rate.take(1.0)?;
+        let dropped = rate.take(1).ok()?;
         seen.keys.insert(entry);
         seen.order.push_back(entry);
         if seen.order.len() > REMEMBERED
@@ -96,13 +92,13 @@ impl events::Host for Call {
         if names.chain([&event.container]).any(|name| name.len() > MAX_NAME) {
             bail!("events.emit: a name of more than {MAX_NAME} bytes is nobody's");
         }
-        let Some(dropped) = own.pass(uid, &event.key) else { return Ok(()) };
+        let Some(dropped) = own.pass(&self.capabilities.quotas.events, uid, &event.key) else { return Ok(()) };
         if dropped > 0 {
             let provider = self.capabilities.name();
             tracing::warn!(
                 provider,
                 dropped,
-                "Events of the provider were dropped: at most {PER_SECOND} a second pass"
+                "Events of the provider were dropped: --limit events=VALUE raises the limit"
             );
         }
         let mut message = self.logger.mask(event.message);

@@ -1,7 +1,7 @@
 //! `log`: the provider's lines in the host's log. Always granted.
 //!
-//! Default bound: 64 KiB a second after a burst of 256 KiB, each line counting 128 bytes more than it has; a line is cut at
-//! 16 KiB. What is over the limit is counted, and the count stands on the next line that passes. Values of secrets that
+//! Bound: the limit `log-bytes`, each line counting 128 bytes more than it has; a line is cut at 16 KiB. What is over the
+//! limit is counted, and the count stands on the next line that passes. Values of secrets that
 //! this provider was shown are masked, and control characters are escaped: a line is one line. The last error of a call, or
 //! all lines from a panic on, are kept as its last words, up to 512 bytes: what is said of a guest that traps.
 
@@ -13,11 +13,8 @@ pub use crate::bindings::vk::host::log::Level;
 
 use crate::bindings::vk::host::log;
 use crate::mask::Mask;
-use crate::rate::Rate;
 use crate::{Call, Capabilities, Subject};
 
-const BYTES_PER_SECOND: f64 = 64.0 * 1024.0;
-const BURST: f64 = 256.0 * 1024.0;
 const MAX_LINE: usize = 16 * 1024;
 /// What the host adds to a line.
 const LINE_OVERHEAD: usize = 128;
@@ -25,18 +22,6 @@ const LINE_OVERHEAD: usize = 128;
 const MAX_SAID: usize = 512;
 /// Larger contents are documents, not values; they are not looked for.
 const MAX_MASKED: usize = 64 * 1024;
-
-/// The limit of one provider's log.
-#[derive(Debug)]
-pub struct Log {
-    rate: Rate,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { rate: Rate::new(BYTES_PER_SECOND, BURST) }
-    }
-}
 
 /// Writes lines of one call. Cheap to clone.
 #[derive(Clone)]
@@ -122,9 +107,9 @@ impl Logger {
         if level == Level::Error {
             self.remember_said(&line);
         }
-        let cost = (line.len() + LINE_OVERHEAD) as f64;
-        let Some(dropped) = self.capabilities.log.rate.take(cost) else { return };
-        let provider = self.capabilities.name.as_ref();
+        let cost = (line.len() + LINE_OVERHEAD) as u64;
+        let Ok(dropped) = self.capabilities.quotas.log_bytes.take(cost) else { return };
+        let provider = self.capabilities.name();
         let Subject { export, pod, id, version } = &self.call.subject;
         let dropped = (dropped > 0).then_some(dropped);
         let pod = pod.as_ref().map(tracing::field::display);

@@ -1,8 +1,8 @@
 //! `dial`: raw two-way byte streams.
 //!
 //! Default: none is granted. TCP, TLS and Unix sockets; WebSockets are not in this version. Bounds: 10 s to connect unless
-//! the call says otherwise, one read returns at most 1 MiB, 256 connections of a provider open at once (a half that was
-//! handed to the host counts until it ends).
+//! the call says otherwise, one read returns at most 1 MiB, the limit `connections` (a half that was handed to the host
+//! counts until it ends).
 
 mod host;
 mod policy;
@@ -10,5 +10,4 @@ mod policy;
 mod tests;
 
 pub use host::Connection;
-pub(crate) use host::MAX_CONNECTIONS;
 pub use policy::SCHEMES;

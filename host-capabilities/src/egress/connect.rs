@@ -5,12 +5,14 @@
 //! that a busy guest can't hold up another's bytes.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Handle;
 
-use super::{AddressRange, Rule, is_global};
+use super::{AddressRange, Resolve, Rule, SystemResolver, is_global};
+use crate::quota::{Metered, Quotas, Reached};
 
 /// Before the next address of a name is tried.
 const PER_ADDRESS: Duration = Duration::from_secs(5);
@@ -34,6 +36,14 @@ pub enum ConnectError {
         /// One of its addresses.
         address: IpAddr,
     },
+    /// Too many are open.
+    #[error("no connection to {to}: {reached}")]
+    Limit {
+        /// Name or path, and port.
+        to: String,
+        /// The limit.
+        reached: Reached,
+    },
     /// Nobody answered.
     #[error("no connection to {to}: {reason}")]
     Connect {
@@ -45,17 +55,30 @@ pub enum ConnectError {
 }
 
 /// The rules of one capability of one provider, and the runtime its sockets live on.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Egress {
     rules: Vec<Rule>,
     ranges: Vec<AddressRange>,
     io: Handle,
+    quotas: Arc<Quotas>,
+    resolver: Arc<dyn Resolve>,
 }
 
 impl Egress {
     /// Connections by these rules. `ranges` are addresses that granted names may resolve to although they are special.
-    pub fn new(rules: Vec<Rule>, ranges: Vec<AddressRange>, io: Handle) -> Self {
-        Self { rules, ranges, io }
+    pub fn new(rules: Vec<Rule>, ranges: Vec<AddressRange>, io: Handle, quotas: Arc<Quotas>) -> Self {
+        Self { rules, ranges, io, quotas, resolver: Arc::new(SystemResolver) }
+    }
+
+    /// The same, with names resolved by another.
+    #[cfg(test)]
+    pub(crate) fn resolved_by(&self, resolver: Arc<dyn Resolve>) -> Self {
+        Self { resolver, ..self.clone() }
+    }
+
+    /// The limits that connections are under.
+    pub const fn quotas(&self) -> &Arc<Quotas> {
+        &self.quotas
     }
 
     /// The runtime that sockets live on.
@@ -79,7 +102,10 @@ impl Egress {
     }
 
     /// Connects to a granted host: the caller has asked [`Egress::granting`].
-    pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+    pub async fn connect(&self, host: &str, port: u16) -> Result<Metered<TcpStream>, ConnectError> {
+        let to = || format!("{host}:{port}");
+        let place = self.quotas.place().await;
+        let place = place.map_err(|reached| ConnectError::Limit { to: to(), reached })?;
         let own = self.clone();
         let host = host.to_owned();
         let fail = |reason: String| ConnectError::Connect { to: format!("{host}:{port}"), reason };
@@ -87,14 +113,16 @@ impl Egress {
             let host = host.clone();
             self.io.spawn(async move { own.connect_here(&host, port).await })
         };
-        AbortOnDrop(task).join().await.unwrap_or_else(|gone| Err(fail(gone)))
+        let socket = AbortOnDrop(task).join().await.unwrap_or_else(|gone| Err(fail(gone)))?;
+        Ok(Metered::new(socket, self.quotas.clone(), place))
     }
 
     async fn connect_here(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
-        let all: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
+        let all: Vec<SocketAddr> = self
+            .resolver
+            .resolve(host, port)
             .await
-            .map_err(|error| ConnectError::Resolve { host: host.to_owned(), reason: error.to_string() })?
-            .collect();
+            .map_err(|error| ConnectError::Resolve { host: host.to_owned(), reason: error.to_string() })?;
         let allowed: Vec<SocketAddr> = all.iter().copied().filter(|a| self.allows(host, *a)).collect();
         if allowed.is_empty() {
             return Err(match all.first() {
@@ -118,12 +146,15 @@ impl Egress {
     }
 
     /// Connects to a granted socket: the caller has asked [`Egress::grants_unix`].
-    pub async fn connect_unix(&self, path: &str) -> Result<UnixStream, ConnectError> {
+    pub async fn connect_unix(&self, path: &str) -> Result<Metered<UnixStream>, ConnectError> {
+        let place = self.quotas.place().await;
+        let place = place.map_err(|reached| ConnectError::Limit { to: format!("unix://{path}"), reached })?;
         let fail = |reason: String| ConnectError::Connect { to: format!("unix://{path}"), reason };
         let owned = path.to_owned();
         let task = self.io.spawn(async move { UnixStream::connect(owned).await });
         match AbortOnDrop(task).join().await {
-            Ok(connected) => connected.map_err(|error| fail(error.to_string())),
+            Ok(Ok(socket)) => Ok(Metered::new(socket, self.quotas.clone(), place)),
+            Ok(Err(error)) => Err(fail(error.to_string())),
             Err(gone) => Err(fail(gone)),
         }
     }
@@ -157,11 +188,12 @@ impl<T> Drop for AbortOnDrop<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quota::Bounds;
 
     fn egress(rules: &[&str], ranges: &[&str]) -> Egress {
         let rules = rules.iter().map(|rule| Rule::parse(rule, &["tcp", "tls"], true).unwrap()).collect();
         let ranges = ranges.iter().map(|range| range.parse().unwrap()).collect();
-        Egress::new(rules, ranges, Handle::current())
+        Egress::new(rules, ranges, Handle::current(), Quotas::new("mock", &Bounds::default()))
     }
 
     #[tokio::test]
@@ -172,7 +204,7 @@ mod tests {
         for host in ["2130706433", "0177.0.0.1", "0x7f000001", "127.1"] {
             let egress = egress(&["*:*"], &[]);
             assert!(egress.granting("tcp", host, port).next().is_some());
-            match egress.connect(host, port).await.unwrap_err() {
+            match egress.connect(host, port).await.err().unwrap() {
                 ConnectError::Address { address, .. } => assert!(address.is_loopback()),
                 ConnectError::Resolve { .. } => {}
                 other => unreachable!("{host}: {other}"),
@@ -190,7 +222,7 @@ mod tests {
             granted.connect("127.0.0.1", port).await.unwrap();
         }
         egress(&["localhost:*"], &[]).connect("localhost", port).await.unwrap();
-        let error = egress(&["*:*"], &[]).connect("127.0.0.1", port).await.unwrap_err().to_string();
+        let error = egress(&["*:*"], &[]).connect("127.0.0.1", port).await.err().unwrap().to_string();
         assert!(error.contains("--allow-address=127.0.0.1"), "{error}");
     }
 
@@ -200,7 +232,7 @@ mod tests {
         assert!(egress.grants_unix("/run/engine.sock"));
         assert!(!egress.grants_unix("/run/engine.sock2"));
         assert!(!egress.grants_unix("/run/../run/engine.sock"));
-        let error = egress.connect_unix("/run/engine.sock").await.unwrap_err().to_string();
+        let error = egress.connect_unix("/run/engine.sock").await.err().unwrap().to_string();
         assert!(error.contains("unix:///run/engine.sock"), "{error}");
     }
 }

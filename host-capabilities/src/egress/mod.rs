@@ -9,8 +9,10 @@
 
 mod address;
 mod connect;
+mod resolve;
 mod rule;
 
 pub use address::{AddressRange, is_global};
 pub use connect::{ConnectError, Egress};
+pub use resolve::{Resolve, SystemResolver};
 pub use rule::{HostPattern, Rule, RuleError};

@@ -26,6 +26,9 @@ fn emit(guest: &mut Guest, pod: Option<types::PodKey>, event: Event) {
     guest.store.data_mut().emit(pod, event).unwrap();
 }
 
+/// Events that pass at once by default.
+const BURST: usize = 50;
+
 fn told(guest: &Guest) -> Vec<ProviderEvent> {
     guest.events.lock().unwrap().clone()
 }
@@ -89,9 +92,12 @@ async fn an_event_with_a_key_is_told_once_for_each_pod() {
 
 #[tokio::test]
 async fn what_is_remembered_of_keys_is_bounded() {
-    let events = Events { sink: Box::new(|_| {}), rate: Rate::new(0.0, f64::MAX), seen: Mutex::default() };
+    let events = Events::new(Box::new(|_| {}));
+    let mut bounds = crate::quota::Bounds::default();
+    bounds.set("events", "1000").unwrap().unwrap();
+    let quotas = crate::quota::Quotas::new("mock", &bounds);
     for n in 0..REMEMBERED + 100 {
-        assert_eq!(events.pass("uid", &n.to_string()), Some(0));
+        assert_eq!(events.pass(&quotas.events, "uid", &n.to_string()), Some(0));
     }
     let seen = events.seen.lock().unwrap();
     assert_eq!((seen.keys.len(), seen.order.len()), (REMEMBERED, REMEMBERED));
@@ -101,11 +107,11 @@ async fn what_is_remembered_of_keys_is_bounded() {
 async fn a_flood_is_cut_off_and_what_was_dropped_may_come_again() {
     let lines = Lines::capture();
     let mut guest = Guest::new(Grants::default());
-    for _ in 0..BURST as usize + 20 {
+    for _ in 0..BURST + 20 {
         emit(&mut guest, on_pod("a"), event("Same", "again"));
     }
     let passed = told(&guest).len();
-    assert!((BURST as usize..BURST as usize + 2).contains(&passed), "{passed}");
+    assert!((BURST..BURST + 2).contains(&passed), "{passed}");
     let keyed = || Event { key: "k".to_owned(), ..event("Keyed", "") };
     emit(&mut guest, on_pod("a"), keyed());
     assert!(told(&guest).iter().all(|event| event.reason != "Keyed"), "it is over the limit");

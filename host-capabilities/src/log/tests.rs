@@ -64,12 +64,15 @@ async fn a_long_line_is_cut_at_a_characters_border() {
     }
 }
 
+/// Bytes of lines that pass at once by default.
+const BURST: usize = 256 << 10;
+
 #[tokio::test]
 async fn a_flood_is_cut_off_and_counted() {
     let lines = Lines::capture();
     let mut guest = Guest::new(Grants::default());
     for size in [0, 1, 1_000] {
-        let fits = (BURST as usize) / (size + LINE_OVERHEAD);
+        let fits = BURST / (size + LINE_OVERHEAD);
         let guest = &mut Guest::new(Grants::default());
         let before = lines.of_provider().len();
         for _ in 0..fits + 500 {

@@ -4,13 +4,12 @@
 //! the condition that it did not exist): two calls can't hold one thing. Cost: a lock; making room walks all entries.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Condition, Entry, StoreError, check};
+use crate::quota::{Gauge, Limit};
 
-/// Most bytes of keys and values.
-const MAX_BYTES: usize = 16 << 20;
 /// What an entry costs beside its bytes.
 const OVERHEAD: usize = 128;
 
@@ -29,9 +28,10 @@ struct State {
 }
 
 /// The cache of one provider and node.
-#[derive(Default)]
 pub struct Cache {
     state: Mutex<State>,
+    /// Bytes, of all nodes of the provider; its bound is that of each.
+    gauge: Arc<Gauge>,
 }
 
 fn cost(key: &str, value: &[u8]) -> usize {
@@ -51,14 +51,14 @@ impl State {
 
     /// Frees room for `needed` bytes beside those of `own`: what has expired, then the oldest that is no claim. Nothing
     /// gives way if that is not enough.
-    fn make_room(&mut self, needed: usize, own: &str, now: Instant) -> bool {
-        if self.bytes + needed <= MAX_BYTES {
+    fn make_room(&mut self, needed: usize, most: usize, own: &str, now: Instant) -> bool {
+        if self.bytes + needed <= most || needed == 0 {
             return true;
         }
         let gives_way =
             |(key, entry): &(&String, &Cached)| key.as_str() != own && (!entry.claim || entry.expires <= now);
         let room: usize = self.entries.iter().filter(gives_way).map(|(key, entry)| cost(key, &entry.value)).sum();
-        if self.bytes + needed > MAX_BYTES + room {
+        if self.bytes + needed > most.saturating_add(room) {
             return false;
         }
         let mut order: Vec<(bool, u64, String)> = self
@@ -69,7 +69,7 @@ impl State {
             .collect();
         order.sort_unstable();
         for (_, _, key) in order {
-            if self.bytes + needed <= MAX_BYTES {
+            if self.bytes + needed <= most {
                 break;
             }
             self.remove(&key);
@@ -79,6 +79,11 @@ impl State {
 }
 
 impl Cache {
+    /// An empty one, of at most so many bytes.
+    pub fn new(gauge: Arc<Gauge>) -> Self {
+        Self { state: Mutex::default(), gauge }
+    }
+
     /// The entry.
     pub fn get(&self, key: &str) -> Option<Entry> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,8 +113,10 @@ impl Cache {
             .checked_add(time_to_live)
             .ok_or_else(|| StoreError::Invalid(format!("the time to live of `{key}` is beyond all clocks")))?;
         let freed = state.entries.get(&key).map_or(0, |old| cost(&key, &old.value));
-        if !state.make_room(cost(&key, &value).saturating_sub(freed), &key, now) {
-            return Err(StoreError::Limit { what: "the limit of cached bytes", limit: MAX_BYTES as u64 });
+        let most = usize::try_from(self.gauge.maximum()).unwrap_or(usize::MAX);
+        if !state.make_room(cost(&key, &value).saturating_sub(freed), most, &key, now) {
+            self.gauge.refuse();
+            return Err(StoreError::Limit { limit: Limit::CacheBytes, most: self.gauge.maximum() });
         }
         state.remove(&key);
         state.version += 1;
@@ -119,6 +126,7 @@ impl Cache {
         let claim = condition == Condition::Absent
             || (matches!(condition, Condition::Version(_)) && known.is_some_and(|(_, claim)| claim));
         state.entries.insert(key, Cached { value, version, expires, claim });
+        self.gauge.observe(state.bytes as u64);
         Ok(version)
     }
 

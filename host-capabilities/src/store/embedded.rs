@@ -7,14 +7,15 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Condition, Entry, MAX_BYTES, MAX_KEYS, Store, StoreError, check};
+use super::{Condition, Entry, Extent, Store, StoreError, check};
+use crate::quota::Limit;
 
 /// `NAMESPACE\0KEY` → version (8 bytes), expiry (8 bytes, seconds since 1970, 0: never), value.
 const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
@@ -47,6 +48,8 @@ pub enum OpenError {
 pub struct Embedded {
     database: Arc<Database>,
     writes: mpsc::Sender<Write>,
+    /// What each namespace holds, as of the last commit.
+    extents: Arc<Mutex<HashMap<Vec<u8>, Use>>>,
 }
 
 struct Write {
@@ -57,7 +60,7 @@ struct Write {
 }
 
 enum Change {
-    Put { value: Vec<u8>, expires: u64 },
+    Put { value: Vec<u8>, expires: u64, most: Extent },
     Delete,
 }
 
@@ -107,12 +110,13 @@ impl Embedded {
         })?;
         let database = Arc::new(database);
         let mut writer = Writer::start(&database).map_err(|error| fail(error.to_string()))?;
+        let extents = writer.extents.clone();
         let (writes, queue) = mpsc::channel(QUEUE);
         std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || writer.run(queue))
             .map_err(|error| fail(error.to_string()))?;
-        Ok(Self { database, writes })
+        Ok(Self { database, writes, extents })
     }
 
     async fn write(&self, key: Vec<u8>, change: Change, condition: Condition) -> Result<u64, StoreError> {
@@ -151,15 +155,22 @@ impl Store for Embedded {
         value: Vec<u8>,
         condition: Condition,
         expires: Option<SystemTime>,
+        most: Extent,
     ) -> Result<u64, StoreError> {
         check(&key, &value)?;
         // A time to live of less than a second still lives.
         let expires = expires.map_or(0, |at| seconds(at + Duration::from_millis(999)).max(1));
-        self.write(full_key(namespace, &key), Change::Put { value, expires }, condition).await
+        self.write(full_key(namespace, &key), Change::Put { value, expires, most }, condition).await
     }
 
     async fn delete(&self, namespace: &str, key: String, condition: Condition) -> Result<(), StoreError> {
         self.write(full_key(namespace, &key), Change::Delete, condition).await.map(|_| ())
+    }
+
+    async fn extent(&self, namespace: &str) -> Result<Extent, StoreError> {
+        let extents = self.extents.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = extents.get(namespace.as_bytes()).copied().unwrap_or_default();
+        Ok(Extent { bytes: used.bytes, keys: used.keys })
     }
 
     async fn scan(&self, namespace: &str, prefix: &str, after: &str, max: usize) -> Result<Vec<Entry>, StoreError> {
@@ -213,6 +224,7 @@ struct Writer {
     database: Arc<Database>,
     version: u64,
     used: HashMap<Vec<u8>, Use>,
+    extents: Arc<Mutex<HashMap<Vec<u8>, Use>>>,
 }
 
 fn namespace_of(key: &[u8]) -> Vec<u8> {
@@ -249,7 +261,8 @@ impl Writer {
             version = transaction.open_table(COUNTERS)?.get("version")?.map_or(0, |stored| stored.value());
         }
         transaction.commit()?;
-        Ok(Self { database: database.clone(), version, used })
+        let extents = Arc::new(Mutex::new(used.clone()));
+        Ok(Self { database: database.clone(), version, used, extents })
     }
 
     fn run(&mut self, mut queue: mpsc::Receiver<Write>) {
@@ -260,10 +273,22 @@ impl Writer {
             if results.is_err() {
                 (self.version, self.used) = before;
             }
+            self.tell(&batch);
             let results = results.unwrap_or_else(|error| vec![Err(failed(&error)); batch.len()]);
             for (write, result) in batch.drain(..).zip(results) {
                 // Who asked may have gone.
                 let _ = write.done.send(result);
+            }
+        }
+    }
+
+    /// Shows what the namespaces of these writes hold now.
+    fn tell(&self, batch: &[Write]) {
+        let mut extents = self.extents.lock().unwrap_or_else(PoisonError::into_inner);
+        for write in batch {
+            let namespace = namespace_of(&write.key);
+            if let Some(used) = self.used.get(&namespace) {
+                extents.insert(namespace, *used);
             }
         }
     }
@@ -303,7 +328,7 @@ impl Writer {
                 }
                 Ok(Ok(0))
             }
-            Change::Put { value, expires } => {
+            Change::Put { value, expires, most } => {
                 if !write.condition.holds(known) {
                     return Ok(conflict());
                 }
@@ -321,15 +346,16 @@ impl Writer {
                     after
                 };
                 let mut then = after(used, size);
-                if (then.bytes > MAX_BYTES || then.keys > MAX_KEYS) && used.expires <= now {
+                if (then.bytes > most.bytes || then.keys > most.keys) && used.expires <= now {
                     *used = purge(&mut entries, &namespace, now)?;
                     then = after(used, known.and(size));
                 }
-                if then.bytes > MAX_BYTES {
-                    return Ok(Err(StoreError::Limit { what: "the limit of stored bytes", limit: MAX_BYTES }));
+                // What does not grow is let in where a bound was lowered: it may be the way out.
+                if then.bytes > most.bytes && then.bytes > used.bytes {
+                    return Ok(Err(StoreError::Limit { limit: Limit::StoreBytes, most: most.bytes }));
                 }
-                if then.keys > MAX_KEYS {
-                    return Ok(Err(StoreError::Limit { what: "the limit of stored keys", limit: MAX_KEYS }));
+                if then.keys > most.keys && then.keys > used.keys {
+                    return Ok(Err(StoreError::Limit { limit: Limit::StoreKeys, most: most.keys }));
                 }
                 *used = then;
                 self.version += 1;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use wasmtime::component::Accessor;
 
-use super::{Condition, Entry, expiry};
+use super::{Condition, Entry, Extent, StoreError, expiry};
 use crate::bindings::vk::host::{cache, store};
 use crate::error::Error;
-use crate::{Call, CallData};
+use crate::quota::Limit;
+use crate::{Call, CallData, Capabilities};
 
 /// Most entries of one scan.
 const MAX_SCAN: u32 = 10_000;
@@ -28,6 +29,43 @@ impl From<Entry> for store::Entry {
     }
 }
 
+impl Capabilities {
+    /// Brings what is known of the store's use up to date.
+    pub(crate) async fn measure_store(&self) {
+        if let Ok(extent) = self.store.extent(&self.namespace).await {
+            self.quotas.store_bytes.set_used(extent.bytes);
+            self.quotas.store_keys.set_used(extent.keys);
+        }
+    }
+
+    async fn put(
+        &self,
+        key: String,
+        value: Vec<u8>,
+        condition: Condition,
+        time_to_live: Option<u64>,
+    ) -> Result<u64, Error> {
+        let quotas = &self.quotas;
+        let size = (key.len() + value.len()) as u64;
+        // A write waits for the disk, and many may wait at once.
+        let _held = quotas.held_bytes.take(size).map_err(|reached| reached.of("store"))?;
+        let _turn = quotas.write(value.len()).await;
+        let most = Extent { bytes: quotas.store_bytes.maximum(), keys: quotas.store_keys.maximum() };
+        let put = self.store.put(&self.namespace, key, value, condition, expiry(time_to_live), most).await;
+        match &put {
+            Ok(_) => {
+                quotas.store_bytes.count(size);
+                quotas.store_keys.count(1);
+                self.measure_store().await;
+            }
+            Err(StoreError::Limit { limit: Limit::StoreKeys, .. }) => drop(quotas.store_keys.refuse()),
+            Err(StoreError::Limit { .. }) => drop(quotas.store_bytes.refuse()),
+            Err(_) => {}
+        }
+        Ok(put?)
+    }
+}
+
 impl store::Host for Call {}
 
 impl<T: Send> store::HostWithStore<T> for CallData {
@@ -44,8 +82,7 @@ impl<T: Send> store::HostWithStore<T> for CallData {
         time_to_live: Option<u64>,
     ) -> wasmtime::Result<Result<u64, Error>> {
         let own = accessor.with(|mut access| access.get().capabilities.clone());
-        let put = own.store.put(&own.namespace, key, value, condition.into(), expiry(time_to_live));
-        Ok(put.await.map_err(Into::into))
+        Ok(own.put(key, value, condition.into(), time_to_live).await)
     }
 
     async fn delete(
@@ -54,6 +91,7 @@ impl<T: Send> store::HostWithStore<T> for CallData {
         condition: store::Condition,
     ) -> wasmtime::Result<Result<(), Error>> {
         let own = accessor.with(|mut access| access.get().capabilities.clone());
+        let _turn = own.quotas.write(0).await;
         Ok(own.store.delete(&own.namespace, key, condition.into()).await.map_err(Into::into))
     }
 

@@ -2,8 +2,9 @@
 //!
 //! `store` is durable: a write returns when it is on the disk ([`Embedded`]). `cache` is memory alone ([`Cache`]).
 //!
-//! Default bounds of a namespace: 64 MiB and 100,000 keys in `store`, 16 MiB in `cache`; a key has 1 to 512 bytes, a value
-//! at most 1 MiB. A write over a bound is the error `limit` and changes nothing.
+//! Bounds of a namespace: the limits `store-bytes`, `store-keys` and `cache-bytes`; a key has 1 to 512 bytes, a value at
+//! most 1 MiB. A write over a bound is the error `limit` and changes nothing. What is used is counted anew from what is
+//! there when the file is opened.
 
 mod cache;
 mod embedded;
@@ -20,15 +21,21 @@ pub use embedded::{Embedded, OpenError};
 use provider::Code;
 
 use crate::error::{Error, error};
+use crate::quota::{Limit, Reached};
 
 /// Longest key, bytes.
 pub const MAX_KEY: usize = 512;
 /// Longest value, bytes.
 pub const MAX_VALUE: usize = 1 << 20;
-/// Most bytes of keys and values in a namespace.
-pub const MAX_BYTES: u64 = 64 << 20;
-/// Most keys in a namespace.
-pub const MAX_KEYS: u64 = 100_000;
+
+/// How much a namespace holds, or may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Bytes of keys and values, and of what is kept beside them.
+    pub bytes: u64,
+    /// Keys.
+    pub keys: u64,
+}
 
 /// One pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +75,8 @@ pub trait Store: Send + Sync {
     /// The entry.
     async fn get(&self, namespace: &str, key: &str) -> Result<Option<Entry>, StoreError>;
 
-    /// Writes a value that is gone at `expires`, or never; returns its version.
+    /// Writes a value that is gone at `expires`, or never, into a namespace that then holds no more than `most`; returns
+    /// its version.
     async fn put(
         &self,
         namespace: &str,
@@ -76,10 +84,14 @@ pub trait Store: Send + Sync {
         value: Vec<u8>,
         condition: Condition,
         expires: Option<SystemTime>,
+        most: Extent,
     ) -> Result<u64, StoreError>;
 
     /// Deletes.
     async fn delete(&self, namespace: &str, key: String, condition: Condition) -> Result<(), StoreError>;
+
+    /// What a namespace holds.
+    async fn extent(&self, namespace: &str) -> Result<Extent, StoreError>;
 
     /// Entries with this prefix after a key, in byte order, at most `max`.
     async fn scan(&self, namespace: &str, prefix: &str, after: &str, max: usize) -> Result<Vec<Entry>, StoreError>;
@@ -92,12 +104,12 @@ pub enum StoreError {
     #[error("store: the key `{0}` is not as the condition says")]
     Conflict(String),
     /// The namespace is full.
-    #[error("store: {what} of this provider reached: {limit}")]
+    #[error("store: {}", Reached::new(*limit, *most))]
     Limit {
         /// Which limit.
-        what: &'static str,
+        limit: Limit,
         /// Its value.
-        limit: u64,
+        most: u64,
     },
     /// The key or value can't be kept.
     #[error("store: {0}")]

@@ -223,8 +223,18 @@ impl Limits {
 
 fn names() -> String {
     let own = [
-        "memory", "table-elements", "cpu", "cpu.EXPORT", "wall", "wall.EXPORT", "host-memory", "calls", "streams",
-        "sessions", "drain", "component-size",
+        "memory",
+        "table-elements",
+        "cpu",
+        "cpu.EXPORT",
+        "wall",
+        "wall.EXPORT",
+        "host-memory",
+        "calls",
+        "streams",
+        "sessions",
+        "drain",
+        "component-size",
     ];
     own.into_iter().chain(Limit::ALL.map(Limit::name)).collect::<Vec<_>>().join(", ")
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use components::{Bytes, Compiled, ComponentProvider, Engine, Limits, Program};
 use host_capabilities::config::{Config as ProviderConfig, NodeIdentity};
+use host_capabilities::quota::{Bounds, Quotas};
 use host_capabilities::store::Embedded;
 use host_capabilities::{Capabilities, Grants, Host};
 use provider::{Kind, Provider};
@@ -51,7 +52,8 @@ async fn provider(component: &Path) -> Result<Arc<ComponentProvider>> {
     };
     let config = ProviderConfig { values: [("pods".to_owned(), "1000000".to_owned())].into() };
     let grants = Grants { config, ..Grants::default() };
-    let capabilities = Arc::new(Capabilities::new("bench", node, grants, &host, Box::new(|_| ())));
+    let capabilities =
+        Arc::new(Capabilities::new(Quotas::new("bench", &Bounds::default()), node, grants, &host, Box::new(|_| ())));
     let program = Program::load(&engine, compiled, limits, &capabilities).await?;
     Ok(Arc::new(ComponentProvider::new(&program, capabilities)))
 }

@@ -167,16 +167,16 @@ async fn who_does_not_answer_is_unavailable_or_a_timeout() {
 async fn the_number_of_open_connections_is_bounded() {
     let port = echo().await;
     let address = format!("tcp://127.0.0.1:{port}");
-    let mut guest = Guest::new(grants(&[], &["127.0.0.1:*"], &[]));
+    let mut guest = Guest::limited(grants(&[], &["127.0.0.1:*"], &[]), &[("connections", "8")]);
     guest
         .run(async |accessor| {
             let mut open = Vec::new();
-            for _ in 0..crate::dial::MAX_CONNECTIONS {
+            for _ in 0..8 {
                 open.push(dialled(accessor, &address, plain()).await.unwrap());
             }
             let error = dialled(accessor, &address, plain()).await.unwrap_err();
             assert_eq!(error.code, "limit");
-            assert!(error.message.contains("256 connections"), "{}", error.message);
+            assert!(error.message.contains("the limit connections=8"), "{}", error.message);
             let one = open.pop().unwrap();
             accessor
                 .with(|mut access| crate::bindings::vk::host::dial::HostConnection::drop(access.get(), one))
@@ -186,5 +186,5 @@ async fn the_number_of_open_connections_is_bounded() {
         .await;
     // What the call had open is closed with it.
     drop(guest.store);
-    assert_eq!(guest.capabilities.connections.available_permits(), crate::dial::MAX_CONNECTIONS);
+    assert_eq!(guest.capabilities.quotas.connections.used(), 0);
 }

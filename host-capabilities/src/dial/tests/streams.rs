@@ -84,7 +84,7 @@ async fn a_reading_half_is_handed_out_once_and_outlives_the_call() {
     drop(guest);
     assert_eq!(collect(&mut stream).await.unwrap(), b"spliced input!");
     drop(stream);
-    assert_eq!(capabilities.connections.available_permits(), crate::dial::MAX_CONNECTIONS);
+    assert_eq!(capabilities.quotas.connections.used(), 0);
 }
 
 #[tokio::test]

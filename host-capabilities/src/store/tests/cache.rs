@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
+use crate::quota::{Bounds, Quotas};
 use crate::store::{Cache, Condition, StoreError};
 
 const LONG: Duration = Duration::from_secs(3600);
 
+fn empty() -> Cache {
+    Cache::new(Quotas::new("mock", &Bounds::default()).cache_bytes.clone())
+}
+
 #[test]
 fn a_claim_is_given_once() {
-    let cache = Cache::default();
+    let cache = empty();
     let version = cache.put("cell/1".into(), b"a".to_vec(), Condition::Absent, LONG).unwrap();
     let again = cache.put("cell/1".into(), b"b".to_vec(), Condition::Absent, LONG);
     assert_eq!(again, Err(StoreError::Conflict("cell/1".into())));
@@ -19,7 +24,7 @@ fn a_claim_is_given_once() {
 
 #[test]
 fn what_has_expired_is_not_there() {
-    let cache = Cache::default();
+    let cache = empty();
     cache.put("token".into(), b"x".to_vec(), Condition::Absent, Duration::ZERO).unwrap();
     assert_eq!(cache.get("token"), None);
     cache.put("token".into(), b"y".to_vec(), Condition::Absent, LONG).unwrap();
@@ -28,7 +33,7 @@ fn what_has_expired_is_not_there() {
 
 #[test]
 fn the_oldest_gives_way_and_a_claim_never_does() {
-    let cache = Cache::default();
+    let cache = empty();
     cache.put("claim".into(), vec![0; 1 << 20], Condition::Absent, LONG).unwrap();
     for n in 0..20 {
         cache.put(format!("value/{n}"), vec![0; 1 << 20], Condition::Always, LONG).unwrap();
@@ -36,27 +41,27 @@ fn the_oldest_gives_way_and_a_claim_never_does() {
     assert!(cache.get("claim").is_some());
     assert!(cache.get("value/0").is_none());
     assert!(cache.get("value/19").is_some());
-    let full = Cache::default();
+    let full = empty();
     let refused = (0..20).find_map(|n| full.put(format!("{n}"), vec![0; 1 << 20], Condition::Absent, LONG).err());
     assert!(matches!(refused, Some(StoreError::Limit { .. })));
 }
 
 #[test]
 fn a_value_that_grows_takes_no_more_than_there_is() {
-    let cache = Cache::default();
+    let cache = empty();
     for n in 0..15 {
         cache.put(format!("{n:02}"), vec![0; 1 << 20], Condition::Absent, LONG).unwrap();
     }
     // The oldest value that may give way is the one that grows.
     cache.put("own".into(), vec![0; 1 << 19], Condition::Always, LONG).unwrap();
     let error = cache.put("own".into(), vec![0; 1 << 20], Condition::Always, LONG).unwrap_err();
-    assert!(error.to_string().contains("cached bytes"), "{error}");
+    assert!(error.to_string().contains("cache-bytes=16Mi"), "{error}");
     assert_eq!(cache.get("own").unwrap().value.len(), 1 << 19);
 }
 
 #[test]
 fn a_write_over_the_bound_changes_nothing() {
-    let cache = Cache::default();
+    let cache = empty();
     for n in 0..15 {
         cache.put(format!("claim/{n}"), vec![0; 1 << 20], Condition::Absent, LONG).unwrap();
     }
@@ -67,7 +72,7 @@ fn a_write_over_the_bound_changes_nothing() {
 
 #[test]
 fn what_has_expired_gives_way_first_claim_or_not() {
-    let cache = Cache::default();
+    let cache = empty();
     for n in 0..15 {
         cache.put(format!("claim/{n}"), vec![0; 1 << 20], Condition::Absent, Duration::ZERO).unwrap();
     }
@@ -78,7 +83,7 @@ fn what_has_expired_gives_way_first_claim_or_not() {
 
 #[test]
 fn versions_and_sizes_are_checked() {
-    let cache = Cache::default();
+    let cache = empty();
     let version = cache.put("k".into(), b"a".to_vec(), Condition::Always, LONG).unwrap();
     let next = cache.put("k".into(), b"b".to_vec(), Condition::Version(version), LONG).unwrap();
     assert!(next > version);

@@ -5,6 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::{ALWAYS, Embedded, OpenError, Store, open};
+use crate::store::Extent;
+
+const MOST: Extent = Extent { bytes: u64::MAX, keys: u64::MAX };
 
 /// Names the file to write to, in a process that is made to be killed.
 const FILE: &str = "HOST_CAPABILITIES_STORE";
@@ -15,7 +18,7 @@ async fn writer() {
     let Ok(path) = std::env::var(FILE) else { return };
     let store = opened(Path::new(&path)).unwrap();
     for n in 0.. {
-        let writes = (0..4).map(|part| store.put("p", format!("{n}/{part}"), vec![7; 20_000], ALWAYS, None));
+        let writes = (0..4).map(|part| store.put("p", format!("{n}/{part}"), vec![7; 20_000], ALWAYS, None, MOST));
         for written in futures::future::join_all(writes).await {
             written.unwrap();
         }
@@ -55,7 +58,10 @@ async fn what_was_acknowledged_survives_a_kill() {
             }
         }
         // It is writable, and all that is there is whole.
-        store.put("p", "after".into(), b"ok".to_vec(), ALWAYS, None).await.unwrap();
+        store
+            .put("p", "after".into(), b"ok".to_vec(), ALWAYS, None, Extent { bytes: u64::MAX, keys: u64::MAX })
+            .await
+            .unwrap();
         for entry in store.scan("p", "", "", 10_000).await.unwrap() {
             assert!(matches!(entry.value.len(), 20_000 | 2), "{}", entry.key);
         }
@@ -77,7 +83,10 @@ async fn a_truncated_file_is_refused_by_name_or_read_as_far_as_it_is_whole() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     for n in 0..50 {
-        store.put("p", format!("{n}"), vec![7; 20_000], ALWAYS, None).await.unwrap();
+        store
+            .put("p", format!("{n}"), vec![7; 20_000], ALWAYS, None, Extent { bytes: u64::MAX, keys: u64::MAX })
+            .await
+            .unwrap();
     }
     // As a crash leaves it: nobody closed it.
     let whole = std::fs::read(folder.path().join("store.redb")).unwrap();

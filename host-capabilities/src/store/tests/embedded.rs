@@ -3,14 +3,17 @@
 use std::time::{Duration, SystemTime};
 
 use super::{ALWAYS, Condition, Embedded, Entry, OpenError, Store, StoreError, open};
-use crate::store::{MAX_KEY, MAX_KEYS, MAX_VALUE};
+use crate::store::{Extent, MAX_KEY, MAX_VALUE};
+
+/// The default limits.
+const MOST: Extent = Extent { bytes: 64 << 20, keys: 100_000 };
 
 #[tokio::test]
 async fn what_was_put_survives_and_versions_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let first = {
         let store = open(&folder);
-        store.put("p/n", "a".into(), b"1".to_vec(), Condition::Absent, None).await.unwrap()
+        store.put("p/n", "a".into(), b"1".to_vec(), Condition::Absent, None, MOST).await.unwrap()
     };
     // The writer lets the file go once the last handle is dropped.
     let store = loop {
@@ -21,9 +24,9 @@ async fn what_was_put_survives_and_versions_go_on() {
         }
     };
     assert_eq!(store.get("p/n", "a").await.unwrap().unwrap().value, b"1");
-    let second = store.put("p/n", "a".into(), b"2".to_vec(), Condition::Version(first), None).await.unwrap();
+    let second = store.put("p/n", "a".into(), b"2".to_vec(), Condition::Version(first), None, MOST).await.unwrap();
     assert!(second > first);
-    let stale = store.put("p/n", "a".into(), b"3".to_vec(), Condition::Version(first), None).await;
+    let stale = store.put("p/n", "a".into(), b"3".to_vec(), Condition::Version(first), None, MOST).await;
     assert_eq!(stale, Err(StoreError::Conflict("a".into())));
 }
 
@@ -39,8 +42,8 @@ async fn a_second_process_is_refused() {
 async fn namespaces_are_apart() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
-    store.put("one", "k".into(), b"1".to_vec(), ALWAYS, None).await.unwrap();
-    store.put("one2", "k".into(), b"2".to_vec(), ALWAYS, None).await.unwrap();
+    store.put("one", "k".into(), b"1".to_vec(), ALWAYS, None, MOST).await.unwrap();
+    store.put("one2", "k".into(), b"2".to_vec(), ALWAYS, None, MOST).await.unwrap();
     assert_eq!(store.get("two", "k").await.unwrap(), None);
     let found = store.scan("one", "", "", 10).await.unwrap();
     assert_eq!(found.len(), 1);
@@ -53,9 +56,9 @@ async fn a_scan_goes_on_after_a_key() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     for n in 0..5 {
-        store.put("p", format!("pod/{n}"), vec![n], ALWAYS, None).await.unwrap();
+        store.put("p", format!("pod/{n}"), vec![n], ALWAYS, None, MOST).await.unwrap();
     }
-    store.put("p", "other".into(), vec![9], ALWAYS, None).await.unwrap();
+    store.put("p", "other".into(), vec![9], ALWAYS, None, MOST).await.unwrap();
     let keys = |entries: Vec<Entry>| entries.into_iter().map(|entry| entry.key).collect::<Vec<_>>();
     assert_eq!(keys(store.scan("p", "pod/", "", 2).await.unwrap()), ["pod/0", "pod/1"]);
     assert_eq!(keys(store.scan("p", "pod/", "pod/1", 10).await.unwrap()), ["pod/2", "pod/3", "pod/4"]);
@@ -67,9 +70,9 @@ async fn expired_entries_are_not_there_and_can_be_claimed() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     let past = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
-    store.put("p", "lease".into(), b"a".to_vec(), ALWAYS, Some(past)).await.unwrap();
+    store.put("p", "lease".into(), b"a".to_vec(), ALWAYS, Some(past), MOST).await.unwrap();
     assert_eq!(store.get("p", "lease").await.unwrap(), None);
-    store.put("p", "lease".into(), b"b".to_vec(), Condition::Absent, None).await.unwrap();
+    store.put("p", "lease".into(), b"b".to_vec(), Condition::Absent, None, MOST).await.unwrap();
     assert_eq!(store.get("p", "lease").await.unwrap().unwrap().value, b"b");
 }
 
@@ -78,15 +81,15 @@ async fn limits_name_themselves_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     for n in 0..63 {
-        store.put("p", format!("{n}"), vec![0; 1 << 20], ALWAYS, None).await.unwrap();
+        store.put("p", format!("{n}"), vec![0; 1 << 20], ALWAYS, None, MOST).await.unwrap();
     }
-    let error = store.put("p", "more".into(), vec![0; 1 << 20], ALWAYS, None).await.unwrap_err();
-    assert!(error.to_string().contains("stored bytes"), "{error}");
+    let error = store.put("p", "more".into(), vec![0; 1 << 20], ALWAYS, None, MOST).await.unwrap_err();
+    assert!(error.to_string().contains("the limit store-bytes=64Mi"), "{error}");
     assert_eq!(store.get("p", "more").await.unwrap(), None);
     // Another namespace is not concerned, and what is freed can be used again.
-    store.put("q", "k".into(), vec![0; 1 << 20], ALWAYS, None).await.unwrap();
+    store.put("q", "k".into(), vec![0; 1 << 20], ALWAYS, None, MOST).await.unwrap();
     store.delete("p", "0".into(), ALWAYS).await.unwrap();
-    store.put("p", "more".into(), vec![0; 1 << 20], ALWAYS, None).await.unwrap();
+    store.put("p", "more".into(), vec![0; 1 << 20], ALWAYS, None, MOST).await.unwrap();
 }
 
 #[tokio::test]
@@ -95,7 +98,7 @@ async fn writes_at_once_claim_one_thing_once() {
     let store = open(&folder);
     let puts = (0..50).map(|n| {
         let store = store.clone();
-        tokio::spawn(async move { store.put("p", "claim".into(), vec![n], Condition::Absent, None).await })
+        tokio::spawn(async move { store.put("p", "claim".into(), vec![n], Condition::Absent, None, MOST).await })
     });
     let mut won = 0;
     for put in puts.collect::<Vec<_>>() {
@@ -108,7 +111,7 @@ async fn writes_at_once_claim_one_thing_once() {
 async fn keys_and_values_over_their_size_are_refused_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
-    let put = |key: String, size: usize| store.put("p", key, vec![0; size], ALWAYS, None);
+    let put = |key: String, size: usize| store.put("p", key, vec![0; size], ALWAYS, None, MOST);
     for (key, size, says) in [
         (String::new(), 0, "a key has 1 to 512 bytes, this one 0"),
         ("k".repeat(MAX_KEY + 1), 0, "this one 513"),
@@ -126,13 +129,13 @@ async fn keys_and_values_over_their_size_are_refused_and_named() {
 async fn a_version_never_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
-    let first = store.put("p", "k".into(), b"a".to_vec(), Condition::Absent, None).await.unwrap();
+    let first = store.put("p", "k".into(), b"a".to_vec(), Condition::Absent, None, MOST).await.unwrap();
     store.delete("p", "k".into(), Condition::Version(first)).await.unwrap();
-    let second = store.put("p", "k".into(), b"a".to_vec(), Condition::Absent, None).await.unwrap();
+    let second = store.put("p", "k".into(), b"a".to_vec(), Condition::Absent, None, MOST).await.unwrap();
     assert!(second > first);
     for stale in [
-        store.put("p", "k".into(), b"b".to_vec(), Condition::Version(first), None).await.err(),
-        store.put("p", "k".into(), b"b".to_vec(), Condition::Absent, None).await.err(),
+        store.put("p", "k".into(), b"b".to_vec(), Condition::Version(first), None, MOST).await.err(),
+        store.put("p", "k".into(), b"b".to_vec(), Condition::Absent, None, MOST).await.err(),
         store.delete("p", "k".into(), Condition::Version(first)).await.err(),
         store
             .delete("p", "other".into(), Condition::Version(first))
@@ -150,12 +153,12 @@ async fn a_version_never_comes_back() {
 async fn many_writers_under_one_version_lose_no_write() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
-    store.put("p", "n".into(), vec![0], ALWAYS, None).await.unwrap();
+    store.put("p", "n".into(), vec![0], ALWAYS, None, MOST).await.unwrap();
     let add = |store: Embedded| async move {
         loop {
             let entry = store.get("p", "n").await.unwrap().unwrap();
             let next = vec![entry.value[0] + 1];
-            match store.put("p", "n".into(), next, Condition::Version(entry.version), None).await {
+            match store.put("p", "n".into(), next, Condition::Version(entry.version), None, MOST).await {
                 Ok(_) => return,
                 Err(StoreError::Conflict(_)) => {}
                 Err(other) => unreachable!("{other}"),
@@ -171,18 +174,19 @@ async fn the_number_of_keys_is_bounded_and_what_expired_gives_room() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     let past = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
-    let many = (0..MAX_KEYS).map(|n| store.put("p", format!("{n:06}"), Vec::new(), ALWAYS, (n < 10).then_some(past)));
+    let many =
+        (0..MOST.keys).map(|n| store.put("p", format!("{n:06}"), Vec::new(), ALWAYS, (n < 10).then_some(past), MOST));
     for put in futures::future::join_all(many).await {
         put.unwrap();
     }
     // Ten of them are gone already, and are dropped when their room is needed.
     for n in 0..10 {
-        store.put("p", format!("more/{n}"), Vec::new(), Condition::Absent, None).await.unwrap();
+        store.put("p", format!("more/{n}"), Vec::new(), Condition::Absent, None, MOST).await.unwrap();
     }
-    let error = store.put("p", "more".into(), Vec::new(), ALWAYS, None).await.unwrap_err();
-    assert!(error.to_string().contains(&format!("stored keys of this provider reached: {MAX_KEYS}")), "{error}");
-    store.put("p", "more/0".into(), b"again".to_vec(), ALWAYS, None).await.unwrap();
-    store.put("q", "k".into(), Vec::new(), ALWAYS, None).await.unwrap();
+    let error = store.put("p", "more".into(), Vec::new(), ALWAYS, None, MOST).await.unwrap_err();
+    assert!(error.to_string().contains("the limit store-keys=100000"), "{error}");
+    store.put("p", "more/0".into(), b"again".to_vec(), ALWAYS, None, MOST).await.unwrap();
+    store.put("q", "k".into(), Vec::new(), ALWAYS, None, MOST).await.unwrap();
     assert_eq!(store.scan("p", "0000", "", 100).await.unwrap().len(), 90);
 }
 
@@ -192,18 +196,18 @@ async fn an_expired_entry_gives_way_to_itself() {
     let store = open(&folder);
     let past = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
     for n in 0..63 {
-        store.put("p", format!("{n}"), vec![0; 1 << 20], ALWAYS, Some(past)).await.unwrap();
+        store.put("p", format!("{n}"), vec![0; 1 << 20], ALWAYS, Some(past), MOST).await.unwrap();
     }
     for _ in 0..3 {
         for n in 0..63 {
-            store.put("p", format!("{n}"), vec![0; 1 << 20], Condition::Absent, Some(past)).await.unwrap();
+            store.put("p", format!("{n}"), vec![0; 1 << 20], Condition::Absent, Some(past), MOST).await.unwrap();
         }
     }
-    store.put("p", "63".into(), vec![0; 1 << 20], ALWAYS, None).await.unwrap();
+    store.put("p", "63".into(), vec![0; 1 << 20], ALWAYS, None, MOST).await.unwrap();
     for n in 64..126 {
-        store.put("p", format!("{n}"), vec![0; 1 << 20], ALWAYS, None).await.unwrap();
+        store.put("p", format!("{n}"), vec![0; 1 << 20], ALWAYS, None, MOST).await.unwrap();
     }
-    assert!(store.put("p", "over".into(), vec![0; 1 << 20], ALWAYS, None).await.is_err());
+    assert!(store.put("p", "over".into(), vec![0; 1 << 20], ALWAYS, None, MOST).await.is_err());
 }
 
 #[tokio::test]
@@ -211,11 +215,56 @@ async fn a_key_with_a_nul_stays_in_its_namespace() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     for key in ["\0", "a\0b", "/../other/c/n", "\u{10ffff}", "\0\0key"] {
-        store.put("p/c/n", key.into(), b"own".to_vec(), Condition::Absent, None).await.unwrap();
+        store.put("p/c/n", key.into(), b"own".to_vec(), Condition::Absent, None, MOST).await.unwrap();
         assert_eq!(store.get("p/c/n", key).await.unwrap().unwrap().key, key);
     }
     assert_eq!(store.scan("p/c/n", "", "", 10).await.unwrap().len(), 5);
     for other in ["p/c", "p", "", "other/c/n", "p/c/n/", "p/c/n2"] {
         assert_eq!(store.scan(other, "", "", 10).await.unwrap(), [], "{other}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_namespace_holds_is_known_exactly_and_after_a_restart_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let extent = {
+        let store = open(&folder);
+        assert_eq!(store.extent("p").await.unwrap(), Extent { bytes: 0, keys: 0 });
+        for n in 0..5 {
+            store.put("p", format!("{n}"), vec![0; 1_000], ALWAYS, None, MOST).await.unwrap();
+        }
+        store.put("p", "0".into(), vec![0; 10], ALWAYS, None, MOST).await.unwrap();
+        store.delete("p", "1".into(), ALWAYS).await.unwrap();
+        store.delete("p", "no such".into(), ALWAYS).await.unwrap();
+        store.put("q", "other".into(), vec![0; 1_000], ALWAYS, None, MOST).await.unwrap();
+        store.extent("p").await.unwrap()
+    };
+    // Each takes its namespace, a separator, its own key, and 16 bytes beside its value.
+    assert_eq!(extent, Extent { bytes: 3_010 + 4 * (3 + 16), keys: 4 });
+    let store = reopen(&folder).await;
+    assert_eq!(store.extent("p").await.unwrap(), extent);
+    let most = Extent { keys: 4, ..MOST };
+    assert!(store.put("p", "more".into(), Vec::new(), ALWAYS, None, most).await.is_err());
+    // What a lowered bound finds above it may still be written again and deleted.
+    let least = Extent { bytes: 10, keys: 1 };
+    store.put("p", "0".into(), vec![0; 10], ALWAYS, None, least).await.unwrap();
+    store.put("p", "0".into(), vec![0; 5], ALWAYS, None, least).await.unwrap();
+    let error = store.put("p", "0".into(), vec![0; 6], ALWAYS, None, least).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "store: reached the limit store-bytes=10 (keys and values in the store of one node); --limit store-bytes=VALUE \
+         raises it"
+    );
+    store.delete("p", "0".into(), ALWAYS).await.unwrap();
+}
+
+/// Opens the file again; the writer lets it go once the last handle is dropped.
+async fn reopen(folder: &tempfile::TempDir) -> Embedded {
+    loop {
+        match Embedded::open(&folder.path().join("store.redb")) {
+            Ok(store) => return store,
+            Err(OpenError::InUse(_)) => tokio::task::yield_now().await,
+            Err(error) => unreachable!("{error}"),
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Embedded;
 use crate::bindings::vk::host::{cache, store};
 use crate::config::NodeIdentity;
+use crate::quota::{Bounds, Quotas};
 use crate::testing::guest::Guest;
 use crate::{CallData, Capabilities, Grants, Host};
 
@@ -35,7 +36,8 @@ fn beside(host: &Host, provider: &str, cluster: &str, node: &str) -> Guest {
         operating_system: "linux".to_owned(),
         cluster_domain: "cluster.local".to_owned(),
     };
-    let own = Capabilities::new(provider, node, Grants::default(), host, Box::new(|_| {}));
+    let own =
+        Capabilities::new(Quotas::new(provider, &Bounds::default()), node, Grants::default(), host, Box::new(|_| {}));
     Guest::of(Arc::new(own))
 }
 

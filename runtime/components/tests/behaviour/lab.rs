@@ -8,6 +8,7 @@ use std::time::Duration;
 use components::{Bytes, CodeCache, Compiled, ComponentProvider, Engine, Limits, LoadError, Program};
 use futures::StreamExt;
 use host_capabilities::config::NodeIdentity;
+use host_capabilities::quota::Quotas;
 use host_capabilities::store::Embedded;
 use host_capabilities::{Capabilities, Grants, Host};
 use provider::{
@@ -107,7 +108,8 @@ impl Loading {
             operating_system: "linux".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
         };
-        let capabilities = Arc::new(Capabilities::new(self.component, node, self.grants, &host, Box::new(drop)));
+        let quotas = Quotas::new(self.component, &self.limits.quotas);
+        let capabilities = Arc::new(Capabilities::new(quotas, node, self.grants, &host, Box::new(drop)));
         let program = Program::load(engine(), compiled, self.limits, &capabilities).await?;
         let provider = ComponentProvider::new(&program, capabilities);
         Ok(Lab { provider: Arc::new(provider), _folder: folder, _turn: turn })
