@@ -9,10 +9,12 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use provider::PodKey;
+use tracing::Level;
 use wasmtime::bail;
 
 use crate::Call;
 use crate::bindings::vk::host::{events, types};
+use crate::line_of_call;
 use crate::log::cut;
 use crate::quota::Throughput;
 
@@ -94,12 +96,8 @@ impl events::Host for Call {
         }
         let Some(dropped) = own.pass(&self.capabilities.quotas.events, uid, &event.key) else { return Ok(()) };
         if dropped > 0 {
-            let provider = self.capabilities.name();
-            tracing::warn!(
-                provider,
-                dropped,
-                "Events of the provider were dropped: --limit events=VALUE raises the limit"
-            );
+            let why = "Events of the provider were dropped: --limit events=VALUE raises the limit";
+            line_of_call!(&self.logger, Level::WARN, dropped, "{why}");
         }
         let mut message = self.logger.mask(event.message);
         cut(&mut message, MAX_MESSAGE);

@@ -37,7 +37,53 @@ struct Speaker {
     last_words: Mutex<String>,
 }
 
+/// Writes a line about a call, the guest's or the host's: with the fields by which all lines of calls are found, and others.
+///
+/// | field | |
+/// | --- | --- |
+/// | `node` | the Node |
+/// | `provider`, `version` | the provider's name, and the digest of its component, shortened |
+/// | `export`, `call` | the function, and the number of the call, unique while the host runs |
+/// | `pod`, `uid` | `NAMESPACE/NAME` and UID of the pod it is for, where it is for one |
+#[macro_export]
+macro_rules! line_of_call {
+    ($logger:expr, target: $target:expr, $level:expr, $($rest:tt)+) => {{
+        let logger: &$crate::log::Logger = $logger;
+        let subject = logger.subject();
+        ::tracing::event!(
+            target: $target,
+            $level,
+            node = logger.node(),
+            provider = logger.provider(),
+            version = %subject.version,
+            export = subject.export,
+            call = subject.id,
+            pod = subject.pod.as_ref().map(::tracing::field::display),
+            uid = subject.pod.as_ref().map(|pod| &*pod.uid),
+            $($rest)+
+        )
+    }};
+    ($logger:expr, $level:expr, $($rest:tt)+) => {
+        $crate::line_of_call!($logger, target: module_path!(), $level, $($rest)+)
+    };
+}
+
 impl Logger {
+    /// The node of the call.
+    pub fn node(&self) -> &str {
+        &self.capabilities.node.name
+    }
+
+    /// The name of the provider.
+    pub fn provider(&self) -> &str {
+        self.capabilities.name()
+    }
+
+    /// What the call is about.
+    pub fn subject(&self) -> &Subject {
+        &self.call.subject
+    }
+
     pub(crate) fn new(capabilities: Arc<Capabilities>, subject: Subject, mask: Arc<Mask>) -> Self {
         let mask = Mutex::new(Arc::unwrap_or_clone(mask));
         Self { capabilities, call: Arc::new(Speaker { subject, mask, last_words: Mutex::default() }) }
@@ -109,13 +155,10 @@ impl Logger {
         }
         let cost = (line.len() + LINE_OVERHEAD) as u64;
         let Ok(dropped) = self.capabilities.quotas.log_bytes.take(cost) else { return };
-        let provider = self.capabilities.name();
-        let Subject { export, pod, id, version } = &self.call.subject;
         let dropped = (dropped > 0).then_some(dropped);
-        let pod = pod.as_ref().map(tracing::field::display);
         macro_rules! write {
             ($level:expr) => {
-                tracing::event!(target: "provider", $level, provider, export, call = id, %version, pod, dropped, "{line}")
+                line_of_call!(self, target: "provider", $level, dropped, "{line}")
             };
         }
         match level {
