@@ -8,6 +8,7 @@ use wasmtime::component::{HasData, ResourceTable};
 use crate::Capabilities;
 use crate::log::Logger;
 use crate::mask::Mask;
+use crate::secrets::Placeholders;
 
 /// Handles that a call may have open at once.
 const MAX_RESOURCES: usize = 10_000;
@@ -30,6 +31,8 @@ pub struct Call {
     pub(crate) table: ResourceTable,
     pub(crate) capabilities: Arc<Capabilities>,
     pub(crate) logger: Logger,
+    /// What stands for secrets in its requests.
+    pub(crate) placeholders: Arc<Placeholders>,
     /// Bytes that it gave to the host to hold.
     pub(crate) spooled: usize,
 }
@@ -40,7 +43,7 @@ impl Call {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         let logger = Logger::new(capabilities.clone(), subject, mask);
-        Self { table, capabilities, logger, spooled: 0 }
+        Self { table, capabilities, logger, placeholders: Arc::default(), spooled: 0 }
     }
 
     /// The handles of this call.

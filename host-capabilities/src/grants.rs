@@ -2,10 +2,12 @@
 //! a node that may not hand them on runs hardly any pod.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::config::Config;
 use crate::egress::{AddressRange, Rule};
-use crate::secrets::SecretGrant;
+use crate::secrets::Secrets;
+use crate::tls::Profiles;
 
 /// How the secret values of a pod (from its Secrets and tokens) reach the provider that runs it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,8 +47,10 @@ pub struct Grants {
     pub dial: Vec<Rule>,
     /// Special addresses that granted names may resolve to.
     pub addresses: Vec<AddressRange>,
-    /// Secrets of the operator.
-    pub secrets: Vec<SecretGrant>,
+    /// Secrets of the operator; all nodes of one provider share them.
+    pub secrets: Arc<Secrets>,
+    /// TLS profiles, shared as the secrets are.
+    pub tls: Arc<Profiles>,
     /// Secret values of pods.
     pub pod_secrets: PodSecrets,
     /// What it is told.

@@ -17,25 +17,25 @@ pub mod http;
 pub mod log;
 pub mod mask;
 pub mod metrics;
+pub mod quota;
 pub mod schedule;
 pub mod secrets;
 pub mod store;
 pub mod stream;
+pub mod tls;
 
 mod call;
 #[cfg(test)]
 mod canary;
 mod clock;
+mod forms;
 mod grants;
-mod rate;
 #[cfg(test)]
 mod testing;
-mod tls;
 
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 
 pub use call::{Call, CallData, Subject};
@@ -45,29 +45,29 @@ use crate::bindings::vk::host;
 use crate::config::{Config, NodeIdentity};
 use crate::egress::Egress;
 use crate::events::EventSink;
+use crate::quota::{Quotas, Usage};
 
 /// Interfaces of the contract that no code serves yet.
 pub const MISSING: &[&str] = &["process", "files", "images", "certificates"];
 
 /// What one provider may do for one node.
 pub struct Capabilities {
-    pub(crate) name: Arc<str>,
+    pub(crate) quotas: Arc<Quotas>,
     pub(crate) namespace: String,
     pub(crate) node: NodeIdentity,
     pub(crate) config: Config,
     pub(crate) http: http::Http,
     pub(crate) dial: Arc<Egress>,
-    pub(crate) connections: Arc<Semaphore>,
-    pub(crate) secrets: secrets::Secrets,
+    pub(crate) secrets: Arc<secrets::Secrets>,
+    pub(crate) tls: Arc<tls::Profiles>,
     pub(crate) pod_secrets: PodSecrets,
     pub(crate) store: Arc<dyn store::Store>,
-    pub(crate) cache: store::Cache,
-    pub(crate) log: log::Log,
-    pub(crate) events: events::Events,
+    pub(crate) cache: Arc<store::Cache>,
+    pub(crate) events: Arc<events::Events>,
     /// The provider's own series, to be registered.
     pub metrics: Arc<metrics::Metrics>,
     /// When its background work is wanted.
-    pub schedule: schedule::Schedule,
+    pub schedule: Arc<schedule::Schedule>,
 }
 
 /// What capabilities stand on: the parts of the host that providers share.
@@ -79,38 +79,73 @@ pub struct Host {
 }
 
 impl Capabilities {
-    /// What `grants` allows the provider of this name to do for this node.
-    pub fn new(name: &str, node: NodeIdentity, grants: Grants, host: &Host, events: EventSink) -> Self {
-        let Grants { http, dial, addresses, secrets, pod_secrets, config } = grants;
-        let http_rules = Arc::new(Egress::new(http, addresses.clone(), host.io.clone()));
-        let dial_rules = Arc::new(Egress::new(dial, addresses, host.io.clone()));
-        let secrets = secrets.into_iter().map(|grant| {
-            let source = grant.source();
-            (grant.name, grant.mode, source)
-        });
-        let name: Arc<str> = name.into();
+    /// What `grants` allows the provider of these quotas to do for this node.
+    pub fn new(quotas: Arc<Quotas>, node: NodeIdentity, grants: Grants, host: &Host, events: EventSink) -> Self {
+        let Grants { http, dial, addresses, secrets, tls, pod_secrets, config } = grants;
+        let http_rules = Arc::new(Egress::new(http, addresses.clone(), host.io.clone(), quotas.clone()));
+        let dial_rules = Arc::new(Egress::new(dial, addresses, host.io.clone(), quotas.clone()));
+        let name = quotas.provider().clone();
         Self {
             namespace: format!("{name}/{}/{}", node.cluster, node.name),
             node,
             config,
-            http: http::Http::new(http_rules, dial_rules.clone()),
+            http: http::Http::new(http_rules, dial_rules.clone(), tls.clone()),
             dial: dial_rules,
-            connections: Arc::new(Semaphore::new(dial::MAX_CONNECTIONS)),
-            secrets: secrets::Secrets::new(secrets),
+            secrets,
+            tls,
             pod_secrets,
             store: host.store.clone(),
-            cache: store::Cache::default(),
-            log: log::Log::default(),
-            events: events::Events::new(events),
-            metrics: Arc::new(metrics::Metrics::new(name.clone())),
-            schedule: schedule::Schedule::default(),
-            name,
+            cache: Arc::new(store::Cache::new(quotas.cache_bytes.clone())),
+            events: Arc::new(events::Events::new(events)),
+            metrics: Arc::new(metrics::Metrics::new(name)),
+            schedule: Arc::default(),
+            quotas,
         }
+    }
+
+    /// The same provider for the same node with other grants; what it keeps in memory, counts and has asked for stays.
+    pub fn regranted(&self, grants: Grants, host: &Host) -> Self {
+        let Grants { http, dial, addresses, secrets, tls, pod_secrets, config } = grants;
+        let quotas = self.quotas.clone();
+        let http_rules = Arc::new(Egress::new(http, addresses.clone(), host.io.clone(), quotas.clone()));
+        let dial_rules = Arc::new(Egress::new(dial, addresses, host.io.clone(), quotas.clone()));
+        Self {
+            namespace: self.namespace.clone(),
+            node: self.node.clone(),
+            config,
+            http: http::Http::new(http_rules, dial_rules.clone(), tls.clone()),
+            dial: dial_rules,
+            secrets,
+            tls,
+            pod_secrets,
+            store: self.store.clone(),
+            cache: self.cache.clone(),
+            events: self.events.clone(),
+            metrics: self.metrics.clone(),
+            schedule: self.schedule.clone(),
+            quotas,
+        }
+    }
+
+    /// What its store is kept under: the provider's name, the cluster and the node.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// The provider's name.
     pub fn name(&self) -> &str {
-        &self.name
+        self.quotas.provider()
+    }
+
+    /// The limits of the provider, over all of its nodes.
+    pub const fn quotas(&self) -> &Arc<Quotas> {
+        &self.quotas
+    }
+
+    /// What is used of each limit: the provider's, and the store's of this node.
+    pub async fn usage(&self) -> Vec<Usage> {
+        self.measure_store().await;
+        self.quotas.usage()
     }
 
     /// Replaces the values of this provider's own secrets that it was shown by stars.

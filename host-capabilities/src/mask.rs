@@ -1,54 +1,60 @@
 //! Replaces secret values in text that people may read: log lines, Events, errors.
 //!
-//! A value of fewer than four bytes is not looked for: it would mask everything and hide nothing. A provider that is
-//! granted `reveal` can still encode a value before it writes it; only `sign`, `inject` and `handle` keep it out of reach.
+//! A value is found as it is and in its usual encodings ([`crate::forms`]); its lines are found as they are. A value of fewer
+//! than four bytes is not looked for: it would mask everything and hide nothing. A provider that is granted `reveal` can
+//! still transform a value before it writes it; only `sign` and `inject` keep it out of reach.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-/// Shorter values are left alone.
-const SHORTEST: usize = 4;
+use crate::forms;
+
+type Pattern = Arc<Zeroizing<String>>;
 
 /// Secret values, and the means to take them out of a text.
 #[derive(Clone, Default)]
 pub struct Mask {
-    values: Vec<Arc<Zeroizing<String>>>,
+    /// The longest first, since a longer one may contain a shorter one; each once.
+    patterns: Vec<Pattern>,
 }
 
 impl Mask {
     /// Adds a value, and its lines if it has several.
     pub fn add(&mut self, value: &str) {
-        for piece in std::iter::once(value).chain(value.lines().filter(|line| *line != value)) {
-            let known = self.values.iter().any(|own| own.as_str() == piece);
-            if piece.len() >= SHORTEST && !known {
-                self.values.push(Arc::new(Zeroizing::new(piece.to_owned())));
+        for mut form in forms::of(value.as_bytes()) {
+            if let Ok(text) = String::from_utf8(std::mem::take(&mut *form)) {
+                self.insert(Arc::new(Zeroizing::new(text)));
             }
         }
-        // A longer value may contain a shorter one.
-        self.values.sort_by_key(|own| std::cmp::Reverse(own.len()));
+        for line in value.lines().filter(|line| *line != value && line.len() >= forms::SHORTEST) {
+            self.insert(Arc::new(Zeroizing::new(line.to_owned())));
+        }
+    }
+
+    fn insert(&mut self, pattern: Pattern) {
+        let order = |own: &Pattern| Reverse(own.len()).cmp(&Reverse(pattern.len())).then_with(|| own.as_str().cmp(pattern.as_str()));
+        if let Err(at) = self.patterns.binary_search_by(order) {
+            self.patterns.insert(at, pattern);
+        }
     }
 
     /// Adds the values of another.
     pub fn merge(&mut self, other: Self) {
-        for value in other.values {
-            if !self.values.contains(&value) {
-                self.values.push(value);
-            }
-        }
-        self.values.sort_by_key(|own| std::cmp::Reverse(own.len()));
+        other.patterns.into_iter().for_each(|pattern| self.insert(pattern));
     }
 
     /// The text with stars for each of the values.
     pub fn apply(&self, text: String) -> String {
-        self.values.iter().fold(text, |text, value| {
-            if text.contains(value.as_str()) { text.replace(value.as_str(), "***") } else { text }
+        self.patterns.iter().fold(text, |text, pattern| {
+            if text.contains(pattern.as_str()) { text.replace(pattern.as_str(), "***") } else { text }
         })
     }
 
     /// Whether there is nothing to mask.
     pub const fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.patterns.is_empty()
     }
 }
 
@@ -73,5 +79,28 @@ mod tests {
         mask.add("token");
         mask.add("token-and-more");
         assert_eq!(mask.apply("token-and-more".into()), "***");
+    }
+
+    #[test]
+    fn encoded_values_are_replaced() {
+        let mut mask = Mask::default();
+        mask.add("p ss/w\"rd");
+        for text in ["p%20ss%2Fw%22rd", "p+ss%2fw%22rd", "cCBzcy93InJk", "702073732f77227264", "p ss/w\\\"rd"] {
+            assert_eq!(mask.apply(format!("it is {text}!")), "it is ***!");
+        }
+        // As Basic authentication has it: the user before it decides how it looks.
+        assert!(mask.apply("dXNlcjpwIHNzL3cicmQ=".into()).contains("***"));
+    }
+
+    #[test]
+    fn what_was_merged_is_masked_once() {
+        let mut mask = Mask::default();
+        mask.add("token-a");
+        let mut other = mask.clone();
+        other.add("token-b");
+        let count = other.patterns.len();
+        mask.merge(other);
+        assert_eq!(mask.patterns.len(), count);
+        assert_eq!(mask.apply("token-a token-b".into()), "*** ***");
     }
 }

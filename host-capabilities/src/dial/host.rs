@@ -12,7 +12,7 @@ use provider::{ByteStream, Code};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Mutex;
 use wasmtime::bail;
 use wasmtime::component::{Access, Accessor, Resource, StreamReader};
 
@@ -23,18 +23,15 @@ use crate::egress::Egress;
 use crate::error::{Error, error};
 use crate::http::connect_error;
 use crate::stream::{self, HostStream};
+use crate::tls::Profiles;
 use crate::{Call, CallData};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_READ: u32 = 1 << 20;
 const CHUNK: usize = 64 * 1024;
-/// Connections of one provider that are open at once.
-pub(crate) const MAX_CONNECTIONS: usize = 256;
 
 type Reader = Box<dyn AsyncRead + Send + Unpin>;
 type Writer = Box<dyn AsyncWrite + Send + Unpin>;
-/// A connection's place among those open at once, held by each of its halves.
-type Place = Arc<OwnedSemaphorePermit>;
 
 /// An open connection.
 pub struct Connection {
@@ -47,12 +44,10 @@ struct Reading {
     reader: Reader,
     /// What was put back.
     front: Bytes,
-    place: Place,
 }
 
 struct Writing {
     writer: Writer,
-    _place: Place,
 }
 
 fn closed(failure: &std::io::Error) -> Error {
@@ -64,47 +59,45 @@ fn handed_over(half: &str) -> Error {
 }
 
 impl Connection {
-    fn new(reader: Reader, writer: Writer, place: OwnedSemaphorePermit, io: Handle) -> Self {
-        let place = Arc::new(place);
+    fn new(socket: impl AsyncRead + AsyncWrite + Send + 'static, io: Handle) -> Self {
+        let (reader, writer) = tokio::io::split(socket);
+        let (reader, writer) = (Box::new(reader), Box::new(writer));
         Self {
-            reading: Arc::new(Mutex::new(Some(Reading { reader, front: Bytes::new(), place: place.clone() }))),
-            writing: Arc::new(Mutex::new(Some(Writing { writer, _place: place }))),
+            reading: Arc::new(Mutex::new(Some(Reading { reader, front: Bytes::new() }))),
+            writing: Arc::new(Mutex::new(Some(Writing { writer }))),
             io,
         }
     }
 
     async fn open(
         egress: &Egress,
-        places: &Arc<Semaphore>,
+        profiles: &Profiles,
         address: &Address,
         options: &Options,
     ) -> Result<Self, Error> {
         let io = egress.io().clone();
-        let place = places.clone().try_acquire_owned().map_err(|_| {
-            let message = format!("dial: {MAX_CONNECTIONS} connections of this provider are open, which is the limit");
-            error(Code::Limit, message)
-        })?;
         match address {
             Address::Unix(path) => {
-                let (reader, writer) =
-                    egress.connect_unix(path).await.map_err(|failure| connect_error(&failure))?.into_split();
-                Ok(Self::new(Box::new(reader), Box::new(writer), place, io))
+                let socket = egress.connect_unix(path).await.map_err(|failure| connect_error(&failure))?;
+                Ok(Self::new(socket, io))
             }
             Address::Tcp { host, port, tls } => {
+                let chosen = profiles.choose(if *tls { &options.tls } else { "" }).await?;
                 let socket = egress.connect(host, *port).await.map_err(|failure| connect_error(&failure))?;
                 if !tls {
-                    let (reader, writer) = socket.into_split();
-                    return Ok(Self::new(Box::new(reader), Box::new(writer), place, io));
+                    return Ok(Self::new(socket, io));
                 }
                 let name = if options.server_name.is_empty() { host } else { &options.server_name };
                 let invalid = |_| error(Code::Invalid, format!("dial: `{name}` is no TLS server name"));
-                let name = ServerName::try_from(name.clone()).map_err(invalid)?;
-                let socket = tokio_rustls::TlsConnector::from(crate::tls::client_config())
+                let name = match chosen.server_name {
+                    Some(name) => name,
+                    None => ServerName::try_from(name.clone()).map_err(invalid)?,
+                };
+                let socket = tokio_rustls::TlsConnector::from(chosen.config)
                     .connect(name, socket)
                     .await
                     .map_err(|failure| error(Code::Unavailable, format!("dial: TLS with {host}:{port}: {failure}")))?;
-                let (reader, writer) = tokio::io::split(socket);
-                Ok(Self::new(Box::new(reader), Box::new(writer), place, io))
+                Ok(Self::new(socket, io))
             }
         }
     }
@@ -125,12 +118,12 @@ impl Reading {
     fn into_stream(self, writing: Arc<Mutex<Option<Writing>>>) -> ByteStream {
         let front = (!self.front.is_empty()).then_some(Ok(self.front));
         // A writing half that nobody took stays open as long as the other side may still speak.
-        let rest = futures::stream::unfold(Some((self.reader, writing, self.place)), |state| async {
-            let (mut reader, writing, place) = state?;
+        let rest = futures::stream::unfold(Some((self.reader, writing)), |state| async {
+            let (mut reader, writing) = state?;
             let mut chunk = BytesMut::with_capacity(CHUNK);
             match reader.read_buf(&mut chunk).await {
                 Ok(0) => None,
-                Ok(_) => Some((Ok(chunk.freeze()), Some((reader, writing, place)))),
+                Ok(_) => Some((Ok(chunk.freeze()), Some((reader, writing)))),
                 Err(failure) => Some((Err(provider::Error::new(Code::Closed, format!("dial: {failure}"))), None)),
             }
         });
@@ -178,12 +171,8 @@ impl<T: Send + 'static> dial::HostWithStore<T> for CallData {
         let connecting = async {
             let parsed = parse(&address)?;
             check(&own.dial, &parsed)?;
-            if !options.tls.is_empty() {
-                let message = format!("dial: there is no TLS profile `{}` in the configuration", options.tls);
-                return Err(error(Code::Invalid, message));
-            }
             let timeout = options.timeout.map_or(DEFAULT_TIMEOUT, Duration::from_nanos);
-            match tokio::time::timeout(timeout, Connection::open(&own.dial, &own.connections, &parsed, &options)).await
+            match tokio::time::timeout(timeout, Connection::open(&own.dial, &own.tls, &parsed, &options)).await
             {
                 Ok(opened) => opened,
                 Err(_) => Err(error(Code::Timeout, format!("dial: {address} did not answer within {timeout:?}"))),
@@ -243,9 +232,17 @@ impl<T: Send + 'static> dial::HostConnectionWithStore<T> for CallData {
         connection: Resource<Connection>,
         bytes: Vec<u8>,
     ) -> wasmtime::Result<Result<(), Error>> {
-        let writing = accessor.with(|mut access| access.get().writing_half(&connection))?;
+        let (writing, held) = accessor.with(|mut access| {
+            let call = access.get();
+            let held = call.capabilities.quotas.held_bytes.take(bytes.len() as u64);
+            call.writing_half(&connection).map(|writing| (writing, held))
+        })?;
+        let _held = match held {
+            Ok(held) => held,
+            Err(reached) => return Ok(Err(reached.of("dial"))),
+        };
         let mut writing = writing.lock().await;
-        let Some(Writing { writer, .. }) = writing.as_mut() else { return Ok(Err(handed_over("writing"))) };
+        let Some(Writing { writer }) = writing.as_mut() else { return Ok(Err(handed_over("writing"))) };
         let written = async {
             writer.write_all(&bytes).await?;
             writer.flush().await

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use hyper::rt::{Executor, ReadBufCursor};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,6 +23,8 @@ use tower_service::Service;
 use super::policy::Endpoint;
 use crate::egress::{ConnectError, Egress};
 use crate::error::{Error, error};
+use crate::quota::{CloseIdle, Metered};
+use crate::tls::{Chosen, Profiles};
 
 /// Idle connections that are kept for each host.
 pub const IDLE_PER_HOST: usize = 16;
@@ -38,34 +40,66 @@ type Pool = Client<HttpsConnector<Connector>, RequestBody>;
 pub struct Http {
     pub(crate) rules: Arc<Egress>,
     pub(super) dial: Arc<Egress>,
-    pools: Mutex<HashMap<Endpoint, Pool>>,
+    tls: Arc<Profiles>,
+    pools: Arc<Pools>,
 }
+
+/// Connections that nobody uses now are in here.
+#[derive(Default)]
+struct Pools(Mutex<HashMap<Place, Pool>>);
+
+/// Where connections go, and by which version of which TLS profile.
+type Place = (Endpoint, Option<(String, u64)>);
+
+impl CloseIdle for Pools {
+    fn close_idle(&self) {
+        // A connection in use lives on without its pool.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// How long a request waits for its turn.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
 
 impl Http {
     /// Requests by the first rules; endpoints of their own by the second.
-    pub fn new(rules: Arc<Egress>, dial: Arc<Egress>) -> Self {
-        Self { rules, dial, pools: Mutex::default() }
+    pub fn new(rules: Arc<Egress>, dial: Arc<Egress>, tls: Arc<Profiles>) -> Self {
+        let pools: Arc<Pools> = Arc::default();
+        let idle: Arc<dyn CloseIdle> = pools.clone();
+        rules.quotas().closes_idle(&idle);
+        Self { rules, dial, tls, pools }
     }
 
     /// Sends one request, without looking at rules or redirects, and returns when the head of the response is there.
     pub(super) async fn exchange(
         &self,
         endpoint: &Endpoint,
+        tls: &str,
         request: http::Request<RequestBody>,
     ) -> Result<http::Response<hyper::body::Incoming>, Error> {
-        let pool = self.pool(endpoint);
+        let quotas = self.rules.quotas();
+        quotas.requests.turn(1, LONGEST_WAIT).await.map_err(|reached| reached.of("http"))?;
+        let chosen = self.tls.choose(tls).await?;
+        let pool = self.pool(endpoint, chosen);
         pool.request(request).await.map_err(|failure| explain(&failure))
     }
 
-    fn pool(&self, endpoint: &Endpoint) -> Pool {
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pool) = pools.get(endpoint) {
+    fn pool(&self, endpoint: &Endpoint, tls: Chosen) -> Pool {
+        let mut pools = self.pools.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = (endpoint.clone(), tls.version);
+        if let Some(pool) = pools.get(&place) {
             return pool.clone();
         }
         let egress = if *endpoint == Endpoint::Url { &self.rules } else { &self.dial };
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config((*crate::tls::client_config()).clone())
-            .https_or_http()
+        let builder = HttpsConnectorBuilder::new()
+            .with_tls_config((*tls.config).clone())
+            .https_or_http();
+        let builder = match tls.server_name {
+            Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(name)),
+            None => builder,
+        };
+        let connector = builder
             .enable_http1()
             .enable_http2()
             .wrap_connector(Connector { egress: egress.clone(), endpoint: endpoint.clone() });
@@ -76,9 +110,13 @@ impl Http {
             .build(connector);
         if pools.len() > MAX_ENDPOINTS {
             // What is in use lives on without its pool.
-            pools.retain(|known, _| *known == Endpoint::Url);
+            pools.retain(|known, _| *known == (Endpoint::Url, None));
         }
-        pools.insert(endpoint.clone(), pool.clone());
+        // Those of earlier versions of the profile are not used again.
+        if let (_, Some((name, version))) = &place {
+            pools.retain(|(_, known), _| known.as_ref().is_none_or(|(own, of)| own != name || of == version));
+        }
+        pools.insert(place, pool.clone());
         pool
     }
 }
@@ -128,8 +166,8 @@ impl Service<http::Uri> for Connector {
 }
 
 pub(super) enum Socket {
-    Tcp(TokioIo<TcpStream>),
-    Unix(TokioIo<UnixStream>),
+    Tcp(TokioIo<Metered<TcpStream>>),
+    Unix(TokioIo<Metered<UnixStream>>),
 }
 
 impl Connection for Socket {
@@ -187,6 +225,7 @@ pub(super) fn explain(failure: &legacy::Error) -> Error {
 pub(crate) fn connect_error(failure: &ConnectError) -> Error {
     let code = match failure {
         ConnectError::Address { .. } => Code::Denied,
+        ConnectError::Limit { .. } => Code::Limit,
         ConnectError::Resolve { .. } | ConnectError::Connect { .. } => Code::Unavailable,
     };
     error(code, failure.to_string())

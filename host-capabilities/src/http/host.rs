@@ -1,5 +1,6 @@
 //! `http` as a guest sees it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,23 +9,26 @@ use http::{Method, Request, Response};
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
 use provider::{ByteStream, Code};
+use tracing::Instrument;
 use wasmtime::component::Accessor;
 
 use super::client::{RequestBody, empty, full};
+use super::inject::{Injection, searched};
 use super::policy::{Endpoint, authority, check, headers, parse_endpoint, parse_url, shown, target};
-use super::redirect;
+use super::{redirect, trace};
 use crate::bindings::vk::host::http as wit;
-use crate::error::{Error, error};
+use crate::error::{Error, error, from_provider};
 use crate::http::Http;
+use crate::log::Logger;
+use crate::quota::{Held, Quotas};
+use crate::secrets::{Filling, Search};
 use crate::stream::{self, HostStream};
-use crate::{Call, CallData};
+use crate::{Call, CallData, Capabilities};
 
 /// Until the response's head, if the request does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most redirects of one request.
 const MAX_REDIRECTS: u8 = 10;
-/// Most bytes that `fetch` holds.
-const MAX_FETCH: u64 = 64 << 20;
 
 /// A request whose body is the host's to send.
 struct Outgoing {
@@ -35,6 +39,10 @@ struct Outgoing {
     headers: http::HeaderMap,
     body: Body,
     endpoint: Endpoint,
+    /// Name of the TLS profile.
+    tls: String,
+    injection: Injection,
+    logger: Logger,
     redirects: u8,
     timeout: Duration,
     idle_timeout: Option<Duration>,
@@ -48,18 +56,18 @@ enum Body {
 
 impl Body {
     /// The body to send now; what is left can be sent again after a redirect, or not.
-    fn take(&mut self) -> (RequestBody, bool) {
-        match std::mem::replace(self, Self::None) {
+    fn take(&mut self, filling: &Arc<Filling>) -> Result<(RequestBody, bool), Error> {
+        Ok(match std::mem::replace(self, Self::None) {
             Self::None => (empty(), true),
             Self::Bytes(bytes) => {
                 *self = Self::Bytes(bytes.clone());
-                (full(bytes), true)
+                (full(filling.bytes(bytes).map_err(from_provider)?), true)
             }
             Self::Stream(stream) => {
-                let frames = stream.map_ok(Frame::data).map_err(std::io::Error::other);
+                let frames = filling.stream(stream).map_ok(Frame::data).map_err(std::io::Error::other);
                 (BodyExt::boxed(StreamBody::new(SyncStream(std::sync::Mutex::new(frames)))), false)
             }
-        }
+        })
     }
 }
 
@@ -79,11 +87,7 @@ impl<S: Stream + Unpin> Stream for SyncStream<S> {
 }
 
 impl Outgoing {
-    fn read(request: wit::Request, body: Body) -> Result<Self, Error> {
-        if !request.tls.is_empty() {
-            let message = format!("http: there is no TLS profile `{}` in the configuration", request.tls);
-            return Err(error(Code::Invalid, message));
-        }
+    fn read(request: wit::Request, body: Body, injection: Injection, logger: Logger) -> Result<Self, Error> {
         let method = Method::from_bytes(request.method.as_bytes())
             .ok()
             .filter(|method| *method != Method::CONNECT)
@@ -95,6 +99,9 @@ impl Outgoing {
             url,
             headers: headers(request.headers)?,
             body,
+            tls: request.tls,
+            injection,
+            logger,
             endpoint: parse_endpoint(&request.endpoint)?,
             redirects: request.redirects.min(MAX_REDIRECTS),
             timeout: request.timeout.map_or(DEFAULT_TIMEOUT, Duration::from_nanos),
@@ -103,22 +110,47 @@ impl Outgoing {
     }
 }
 
+/// A response whose body is still to come.
+struct Answer {
+    head: wit::Head,
+    response: Response<Incoming>,
+    /// What the guest must not see of its body.
+    search: Option<Arc<Search>>,
+}
+
+impl Answer {
+    fn into_content(self, idle: Option<Duration>, quotas: &Arc<Quotas>) -> (wit::Head, ByteStream) {
+        (self.head, searched(self.search, content(self.response, idle, quotas)))
+    }
+}
+
 impl Http {
     /// Sends a request, follows its redirects, and returns the head with the URL that answered.
-    async fn send(&self, mut out: Outgoing) -> Result<(wit::Head, Response<Incoming>), Error> {
+    async fn send(&self, mut out: Outgoing) -> Result<Answer, Error> {
+        let answered = self.follow(&mut out).await;
+        answered.map_err(|error| out.injection.error(error))
+    }
+
+    async fn follow(&self, out: &mut Outgoing) -> Result<Answer, Error> {
         let mut left = out.redirects;
         let started = Instant::now();
         loop {
             check(&self.rules, &self.dial, out.method.as_str(), &out.url, &out.endpoint)?;
-            let (body, can_repeat) = out.body.take();
-            let request = build(&out, body)?;
+            let filling = out.injection.towards(&out.url, &out.endpoint);
+            let (body, can_repeat) = out.body.take(&filling)?;
+            let mut request = build(out, body, &filling)?;
+            let span = trace::span(&out.method, &out.url, out.redirects - left, &out.logger);
+            trace::tell(&span, request.headers_mut());
             let timeout = out.timeout.saturating_sub(started.elapsed());
-            let exchange = tokio::time::timeout(timeout, self.exchange(&out.endpoint, request)).await;
-            let response = exchange.map_err(|_| {
+            let exchange = self.exchange(&out.endpoint, &out.tls, request).instrument(span.clone());
+            let exchange = tokio::time::timeout(timeout, exchange).await;
+            let exchanged = exchange.unwrap_or_else(|_| {
                 let message =
                     format!("http: {} {} had no answer within {:?}", out.method, shown(&out.url), out.timeout);
-                error(Code::Timeout, message)
-            })??;
+                Err(error(Code::Timeout, message))
+            });
+            trace::ended(&span, &exchanged);
+            let response = exchanged?;
             match redirect::next(response.status(), response.headers(), &out.url, &out.method) {
                 Some(next) if left > 0 && (can_repeat || !next.keeps_body) => {
                     left -= 1;
@@ -127,6 +159,7 @@ impl Http {
                         out.headers.remove(http::header::CONTENT_TYPE);
                     }
                     redirect::strip(&mut out.headers, &out.url, &next.url);
+                    out.injection.follow(&out.url, &next.url, &out.endpoint, &mut out.headers)?;
                     out.url = parse_url(next.url.as_str())?;
                     out.target = target(next.url.as_str(), &out.url)?;
                     out.method = next.method;
@@ -143,20 +176,22 @@ impl Http {
                             .collect(),
                         url: out.url.to_string(),
                     };
-                    return Ok((head, response));
+                    let (head, search) = out.injection.seen(head, &response)?;
+                    return Ok(Answer { head, response, search });
                 }
             }
         }
     }
 }
 
-fn build(out: &Outgoing, body: RequestBody) -> Result<Request<RequestBody>, Error> {
+fn build(out: &Outgoing, body: RequestBody, filling: &Filling) -> Result<Request<RequestBody>, Error> {
     let invalid = |reason: String| error(Code::Invalid, format!("http: {}: {reason}", shown(&out.url)));
     let mut request = Request::new(body);
     *request.method_mut() = out.method.clone();
-    let uri = format!("{}{}", &out.url[..url::Position::BeforePath], out.target);
+    let target = out.injection.target(&out.target, filling)?;
+    let uri = format!("{}{target}", &out.url[..url::Position::BeforePath]);
     *request.uri_mut() = uri.parse().map_err(|failure| invalid(format!("{failure}")))?;
-    *request.headers_mut() = out.headers.clone();
+    *request.headers_mut() = out.injection.headers(&out.headers, filling)?;
     // Some servers want a length of a method that usually has a body (RFC 9110, section 8.6).
     if request.body().is_end_stream() && matches!(out.method, Method::POST | Method::PUT | Method::PATCH) {
         request.headers_mut().insert(http::header::CONTENT_LENGTH, http::HeaderValue::from(0));
@@ -167,11 +202,12 @@ fn build(out: &Outgoing, body: RequestBody) -> Result<Request<RequestBody>, Erro
     Ok(request)
 }
 
-/// The response's data; trailers are dropped.
-fn content(response: Response<Incoming>, idle: Option<Duration>) -> ByteStream {
+/// The response's data, under the limit `stream-size`; trailers are dropped.
+fn content(response: Response<Incoming>, idle: Option<Duration>, quotas: &Arc<Quotas>) -> ByteStream {
+    let quotas = quotas.clone();
     let frames = BodyStream::new(response.into_body());
-    Box::pin(futures::stream::unfold(Some(frames), move |frames| async move {
-        let mut frames = frames?;
+    Box::pin(futures::stream::unfold(Some((frames, 0, quotas)), move |state| async move {
+        let (mut frames, size, quotas) = state?;
         loop {
             let next = match idle {
                 Some(idle) => match tokio::time::timeout(idle, frames.next()).await {
@@ -186,7 +222,16 @@ fn content(response: Response<Incoming>, idle: Option<Duration>) -> ByteStream {
             match next? {
                 Ok(frame) => match frame.into_data() {
                     Ok(data) if data.is_empty() => {}
-                    Ok(data) => return Some((Ok(data), Some(frames))),
+                    Ok(data) => {
+                        let size = size + data.len() as u64;
+                        if size > quotas.stream_size.maximum() {
+                            let message = format!("http: {}", quotas.stream_size.refuse());
+                            return Some((Err(provider::Error::new(Code::Limit, message)), None));
+                        }
+                        quotas.stream_size.set_used(size);
+                        quotas.stream_size.count(data.len() as u64);
+                        return Some((Ok(data), Some((frames, size, quotas))));
+                    }
                     Err(_trailers) => {}
                 },
                 Err(failure) => {
@@ -216,6 +261,25 @@ fn take_body<T: Send + 'static>(
     })
 }
 
+/// The memory that a request's body takes while it is sent.
+fn hold(body: &Body, quotas: &Quotas) -> Result<Option<Held>, Error> {
+    match body {
+        Body::Bytes(bytes) => {
+            let held = quotas.held_bytes.take(bytes.len() as u64);
+            held.map(Some).map_err(|reached| reached.of("http"))
+        }
+        Body::None | Body::Stream(_) => Ok(None),
+    }
+}
+
+impl Call {
+    /// What a request stands on.
+    fn sending(&self) -> (Arc<Capabilities>, Injection, Logger) {
+        let injection = Injection::new(self.placeholders.clone(), self.capabilities.secrets.clone());
+        (self.capabilities.clone(), injection, self.logger.clone())
+    }
+}
+
 impl wit::Host for Call {}
 
 impl<T: Send + 'static> wit::HostWithStore<T> for CallData {
@@ -224,16 +288,18 @@ impl<T: Send + 'static> wit::HostWithStore<T> for CallData {
         mut request: wit::Request,
     ) -> wasmtime::Result<Result<wit::Response, Error>> {
         let body = take_body(accessor, &mut request)?;
-        let own = accessor.with(|mut access| access.get().capabilities.clone());
-        let out = match Outgoing::read(request, body) {
-            Ok(out) => out,
+        let (own, injection, logger) = accessor.with(|mut access| access.get().sending());
+        let read = hold(&body, &own.quotas).and_then(|held| Ok((held, Outgoing::read(request, body, injection, logger)?)));
+        let (_held, out) = match read {
+            Ok(read) => read,
             Err(error) => return Ok(Err(error)),
         };
         let idle = out.idle_timeout;
         match own.http.send(out).await {
             Err(error) => Ok(Err(error)),
-            Ok((head, response)) => accessor.with(|mut access| {
-                let body = HostStream::new(content(response, idle)).into_source(&mut access)?;
+            Ok(answer) => accessor.with(|mut access| {
+                let (head, content) = answer.into_content(idle, &own.quotas);
+                let body = HostStream::new(content).into_source(&mut access)?;
                 Ok(Ok(wit::Response { head, body }))
             }),
         }
@@ -245,27 +311,32 @@ impl<T: Send + 'static> wit::HostWithStore<T> for CallData {
         max: u64,
     ) -> wasmtime::Result<Result<wit::FullResponse, Error>> {
         let body = take_body(accessor, &mut request)?;
-        let own = accessor.with(|mut access| access.get().capabilities.clone());
+        let (own, injection, logger) = accessor.with(|mut access| access.get().sending());
         let fetched = async {
-            let out = Outgoing::read(request, body)?;
+            let _held = hold(&body, &own.quotas)?;
+            let out = Outgoing::read(request, body, injection, logger)?;
             let idle = out.idle_timeout;
-            let (head, response) = own.http.send(out).await?;
-            let body = collect(content(response, idle), max.min(MAX_FETCH), &head.url).await?;
+            let (head, content) = own.http.send(out).await?.into_content(idle, &own.quotas);
+            let body = collect(content, max, &head.url, &own.quotas).await?;
             Ok(wit::FullResponse { head, body })
         };
         Ok(fetched.await)
     }
 }
 
-async fn collect(mut content: ByteStream, max: u64, url: &str) -> Result<Vec<u8>, Error> {
+async fn collect(mut content: ByteStream, max: u64, url: &str, quotas: &Quotas) -> Result<Vec<u8>, Error> {
     let mut body = Vec::new();
+    let mut held = quotas.held_bytes.take(0).map_err(|reached| reached.of("http"))?;
     while let Some(chunk) = content.next().await {
-        let chunk = chunk.map_err(crate::error::from_provider)?;
-        if (body.len() + chunk.len()) as u64 > max {
+        let chunk = chunk.map_err(from_provider)?;
+        let size = (body.len() + chunk.len()) as u64;
+        if size > max {
             let url = url.split('?').next().unwrap_or_default();
             let message = format!("http: the response of {url} is larger than the {max} bytes that were asked for");
             return Err(error(Code::Limit, message));
         }
+        quotas.response_size.fits(size).map_err(|reached| reached.of("http"))?;
+        held.grow(chunk.len() as u64).map_err(|reached| reached.of("http"))?;
         body.extend_from_slice(&chunk);
     }
     Ok(body)

@@ -38,7 +38,7 @@ pub(super) enum Endpoint {
 }
 
 /// Most bytes of a request's headers; each counts 32 beside its name and value (RFC 7541, section 4.1).
-const MAX_HEADERS: usize = 256 * 1024;
+pub(super) const MAX_HEADERS: usize = 256 * 1024;
 const HEADER_OVERHEAD: usize = 32;
 
 /// Reads a request's URL.

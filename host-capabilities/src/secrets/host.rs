@@ -3,41 +3,85 @@
 use std::sync::Arc;
 
 use provider::Code;
-use ring::hmac;
+use tracing::Level;
 use wasmtime::component::{Accessor, Resource};
 use zeroize::Zeroizing;
 
+use super::binding::Binding;
+use super::key::{self, Algorithm};
 use super::{Mode, Value};
 use crate::bindings::vk::host::secrets;
 use crate::error::{Error, denied, error};
+use crate::line_of_call;
 use crate::{Call, CallData};
 
 /// A handle on one version of a secret, or on what was derived from it.
 pub struct Secret {
     name: String,
     mode: Mode,
+    /// Where it may be filled in; none: wherever the provider may send a request.
+    hosts: Option<Arc<[Binding]>>,
     value: Arc<Value>,
 }
 
 impl Secret {
-    pub(super) const fn new(name: String, mode: Mode, value: Arc<Value>) -> Self {
-        Self { name, mode, value }
+    pub(super) const fn new(name: String, mode: Mode, hosts: Option<Arc<[Binding]>>, value: Arc<Value>) -> Self {
+        Self { name, mode, hosts, value }
     }
 
-    #[cfg(test)]
     pub(super) fn bytes(&self) -> &[u8] {
         &self.value.bytes
     }
 
-    fn hmac(&self, algorithm: &str, prefix: &[u8], data: &[u8]) -> Result<hmac::Tag, Error> {
-        if algorithm != "hmac-sha256" {
-            let message = format!("secrets: the algorithm `{algorithm}` is not in this version, hmac-sha256 is");
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) const fn hosts(&self) -> Option<&Arc<[Binding]>> {
+        self.hosts.as_ref()
+    }
+
+    /// Whether it may be used in a way that `modes` allow; `what` says which, `mode` the flag's.
+    fn may(&self, modes: &[Mode], what: &str, mode: &str) -> Result<(), Error> {
+        if modes.contains(&self.mode) {
+            return Ok(());
+        }
+        Err(denied(format!("{what} the secret `{}`", self.name), format!("--secret={}=SOURCE:{mode}", self.name)))
+    }
+
+    fn sign(&self, algorithm: &str, data: &[u8]) -> Result<Vec<u8>, Error> {
+        self.may(&[Mode::Sign, Mode::Reveal], "signing with", "sign")?;
+        key::sign(Algorithm::parse(algorithm)?, &self.name, self.bytes(), data)
+    }
+
+    fn derive(&self, algorithm: &str, prefix: &[u8], data: &[u8]) -> Result<Self, Error> {
+        self.may(&[Mode::Sign, Mode::Reveal], "signing with", "sign")?;
+        if Algorithm::parse(algorithm)? != Algorithm::HmacSha256 {
+            let message = format!("secret.derive: the algorithm `{algorithm}` derives no keys, hmac-sha256 does");
             return Err(error(Code::Unsupported, message));
         }
-        let mut key = Zeroizing::new(Vec::with_capacity(prefix.len() + self.value.bytes.len()));
-        key.extend_from_slice(prefix);
-        key.extend_from_slice(&self.value.bytes);
-        Ok(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), data))
+        let tag = key::hmac_sha256(prefix, self.bytes(), data);
+        Ok(Self {
+            name: self.name.clone(),
+            // What is derived from a value that may be read is no more secret than that; what is derived from one that
+            // may not stays as hidden.
+            mode: self.mode,
+            hosts: self.hosts.clone(),
+            value: Arc::new(Value { bytes: Zeroizing::new(tag.as_ref().to_vec()), version: self.value.version }),
+        })
+    }
+}
+
+impl Call {
+    /// Each use of a secret passes here, refused or not.
+    fn used<R>(&self, name: &str, how: &'static str, outcome: Result<R, Error>) -> Result<R, Error> {
+        match &outcome {
+            Ok(_) => line_of_call!(&self.logger, Level::TRACE, secret = name, how, "a secret is used"),
+            Err(error) => {
+                line_of_call!(&self.logger, Level::DEBUG, secret = name, how, code = error.code, "a secret is not used");
+            }
+        }
+        outcome
     }
 }
 
@@ -62,13 +106,12 @@ impl<T: Send> secrets::HostWithStore<T> for CallData {
 
 impl secrets::HostSecret for Call {
     fn reveal(&mut self, secret: Resource<Secret>) -> wasmtime::Result<Result<Vec<u8>, Error>> {
-        let Secret { name, mode, value } = self.table.get(&secret)?;
-        if *mode != Mode::Reveal {
-            let how = format!("--secret={name}=SOURCE:reveal");
-            return Ok(Err(denied(format!("reading the value of the secret `{name}`"), how)));
-        }
-        self.capabilities.secrets.remember_revealed(&value.bytes);
-        Ok(Ok(value.bytes.to_vec()))
+        let secret = self.table.get(&secret)?;
+        let shown = secret.may(&[Mode::Reveal], "reading the value of", "reveal").map(|()| {
+            self.capabilities.secrets.remember_shown(secret.bytes());
+            secret.bytes().to_vec()
+        });
+        Ok(self.used(secret.name(), "reveal", shown))
     }
 
     fn sign(
@@ -77,7 +120,8 @@ impl secrets::HostSecret for Call {
         algorithm: String,
         data: Vec<u8>,
     ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
-        Ok(self.table.get(&secret)?.hmac(&algorithm, &[], &data).map(|tag| tag.as_ref().to_vec()))
+        let secret = self.table.get(&secret)?;
+        Ok(self.used(secret.name(), "sign", secret.sign(&algorithm, &data)))
     }
 
     fn derive(
@@ -87,23 +131,25 @@ impl secrets::HostSecret for Call {
         prefix: Vec<u8>,
         data: Vec<u8>,
     ) -> wasmtime::Result<Result<Resource<Secret>, Error>> {
-        let own = self.table.get(&secret)?;
-        let derived = match own.hmac(&algorithm, &prefix, &data) {
-            Ok(tag) => Secret {
-                name: own.name.clone(),
-                // What is derived from a value that may be read is no more secret than that; what is derived from one
-                // that may not stays as hidden.
-                mode: own.mode,
-                value: Arc::new(Value { bytes: Zeroizing::new(tag.as_ref().to_vec()), version: own.value.version }),
-            },
-            Err(error) => return Ok(Err(error)),
-        };
-        Ok(Ok(self.table.push(derived)?))
+        let secret = self.table.get(&secret)?;
+        match self.used(secret.name(), "derive", secret.derive(&algorithm, &prefix, &data)) {
+            Ok(derived) => Ok(Ok(self.table.push(derived)?)),
+            Err(error) => Ok(Err(error)),
+        }
     }
 
-    fn placeholder(&mut self, secret: Resource<Secret>, _encoding: String) -> wasmtime::Result<Result<String, Error>> {
-        self.table.get(&secret)?;
-        Ok(Err(error(Code::Unsupported, "secret.placeholder: placeholders are not in this version")))
+    fn placeholder(&mut self, secret: Resource<Secret>, encoding: String) -> wasmtime::Result<Result<String, Error>> {
+        let secret = self.table.get(&secret)?;
+        let may = secret.may(&[Mode::Inject, Mode::Reveal], "filling in", "inject,HOST");
+        let made = may.and_then(|()| self.placeholders.make(secret, &encoding));
+        if made.is_ok() {
+            // Before the value can be on its way: it must be known when it comes back.
+            match secret.mode {
+                Mode::Inject => self.capabilities.secrets.remember_filled(secret.bytes()),
+                Mode::Reveal | Mode::Sign => self.capabilities.secrets.remember_shown(secret.bytes()),
+            }
+        }
+        Ok(self.used(secret.name(), "placeholder", made))
     }
 
     fn version(&mut self, secret: Resource<Secret>) -> wasmtime::Result<u64> {

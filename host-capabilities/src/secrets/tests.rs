@@ -151,18 +151,24 @@ async fn handles_derive_the_keys_of_signature_version_4_and_its_kin() {
 }
 
 #[tokio::test]
-async fn what_this_version_cannot_do_is_unsupported() {
+async fn an_unknown_algorithm_or_encoding_is_unsupported() {
     let (_file, granted) = file(b"canary", "reveal");
     let mut guest = Guest::new(granted);
     let secret = open(&mut guest, &["key"]).await.unwrap().remove(0);
     let call = guest.store.data_mut();
-    for algorithm in ["", "hmac-sha1", "rs256", "HMAC-SHA256"] {
+    for algorithm in ["", "hmac-sha1", "rs512", "HMAC-SHA256"] {
         let error = call.sign(borrow(&secret), algorithm.to_owned(), Vec::new()).unwrap().unwrap_err();
         assert_eq!(error.code, "unsupported");
         assert!(error.message.contains(&format!("`{algorithm}`")), "{}", error.message);
         assert!(call.derive(borrow(&secret), algorithm.to_owned(), Vec::new(), Vec::new()).unwrap().is_err());
     }
-    assert_eq!(call.placeholder(borrow(&secret), "plain".to_owned()).unwrap().unwrap_err().code, "unsupported");
+    // No key is derived from a private key.
+    let error = call.derive(borrow(&secret), "rs256".to_owned(), Vec::new(), Vec::new()).unwrap().err().unwrap();
+    assert_eq!(error.code, "unsupported");
+    for encoding in ["", "hex", "Plain"] {
+        let error = call.placeholder(borrow(&secret), encoding.to_owned()).unwrap().unwrap_err();
+        assert_eq!(error.code, "unsupported");
+    }
 }
 
 #[tokio::test]
@@ -253,7 +259,11 @@ async fn parts_that_rotate_together_never_mix() {
     let rotating = |every| {
         let readings = Arc::new(AtomicU32::new(every - 1));
         let source = || Box::new(Rotating { readings: readings.clone(), every }) as Box<dyn SecretSource>;
-        Secrets::new([("id".to_owned(), Mode::Sign, source()), ("key".to_owned(), Mode::Sign, source())])
+        let mut secrets = Secrets::default();
+        for name in ["id", "key"] {
+            secrets.add(name.to_owned(), Mode::Sign, Vec::new(), source());
+        }
+        secrets
     };
     let names = ["id".to_owned(), "key".to_owned()];
     // The first reading gets one part of each generation.

@@ -16,6 +16,8 @@ use crate::egress::Rule;
 use crate::error::Error;
 use crate::events::ProviderEvent;
 use crate::mask::Mask;
+use crate::quota::{Bounds, Quotas};
+use crate::secrets::{Secrets, Sources};
 use crate::store::Embedded;
 use crate::stream;
 use crate::{Call, CallData, Capabilities, Grants, Host, Subject};
@@ -40,7 +42,9 @@ pub(crate) fn grants(http: &[&str], dial: &[&str], addresses: &[&str]) -> Grants
 
 /// A grant of secrets, written as on the command line.
 pub(crate) fn secrets(written: &[String]) -> Grants {
-    Grants { secrets: written.iter().map(|one| one.parse().unwrap()).collect(), ..Grants::default() }
+    let granted = written.iter().map(|one| one.parse().unwrap());
+    let secrets = Secrets::new(granted, &Sources::new(Handle::current())).unwrap();
+    Grants { secrets: Arc::new(secrets), ..Grants::default() }
 }
 
 /// The pod that calls are about.
@@ -57,9 +61,23 @@ impl Guest {
         Self::with_mask(grants, Mask::default())
     }
 
+    /// A call of a provider with these limits.
+    pub(crate) fn limited(grants: Grants, limits: &[(&str, &str)]) -> Self {
+        let mut bounds = Bounds::default();
+        for (name, value) in limits {
+            bounds.set(name, value).unwrap().unwrap();
+        }
+        Self::made(grants, Mask::default(), &bounds)
+    }
+
     /// A call that was given a pod's secret values.
     pub(crate) fn with_mask(grants: Grants, mask: Mask) -> Self {
+        Self::made(grants, mask, &Bounds::default())
+    }
+
+    fn made(grants: Grants, mask: Mask, bounds: &Bounds) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let quotas = Quotas::new("mock", bounds);
         let host =
             Host { io: Handle::current(), store: Arc::new(Embedded::open(&folder.path().join("store.redb")).unwrap()) };
         let events = Arc::new(Mutex::new(Vec::new()));
@@ -72,7 +90,7 @@ impl Guest {
             cluster_domain: "cluster.local".to_owned(),
         };
         let sink = Box::new(move |event| told.lock().unwrap().push(event));
-        let capabilities = Arc::new(Capabilities::new("mock", node, grants, &host, sink));
+        let capabilities = Arc::new(Capabilities::new(quotas, node, grants, &host, sink));
         Self { events, _folder: Some(folder), ..Self::calling(capabilities, mask) }
     }
 

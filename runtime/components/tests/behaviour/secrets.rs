@@ -1,6 +1,10 @@
 //! What a guest was told in confidence is in no error and no state.
 
+use std::sync::Arc;
+
+use host_capabilities::secrets::{Secrets, Sources};
 use provider::{EnvVar, Error, Result};
+use tokio::runtime::Handle;
 
 use crate::lab::{Lab, Loading, pod_with, secret};
 
@@ -31,7 +35,8 @@ async fn the_operators_secret_is_masked_once_it_was_revealed() {
     let path = folder.path().join("key");
     std::fs::write(&path, OPERATORS).unwrap();
     let granted = format!("key=file:{}:reveal", path.display()).parse().unwrap();
-    let lab = Loading::misbehaving().grants(|grants| grants.secrets.push(granted)).load().await;
+    let secrets = Arc::new(Secrets::new([granted], &Sources::new(Handle::current())).unwrap());
+    let lab = Loading::misbehaving().grants(|grants| grants.secrets = secrets).load().await;
     assert_eq!(error(&lab, "tell-the-operators").await.message, "refused with ***");
 }
 
