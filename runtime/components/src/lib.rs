@@ -35,6 +35,7 @@ pub mod source;
 mod state;
 mod supervisor;
 mod threads;
+mod trace;
 mod version;
 
 pub use accounting::ExportStatus;
