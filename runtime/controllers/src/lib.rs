@@ -5,6 +5,7 @@
 
 mod api;
 mod events;
+pub mod identity;
 mod node;
 mod pods;
 mod record;
@@ -13,7 +14,7 @@ mod resolve;
 
 pub use api::{Api, ApiError, ClientError, Patch, connect};
 pub use events::{PodEvent, Recorder};
-pub use node::{NodeController, NodeSettings, NodeState};
+pub use node::{NodeConditions, NodeController, NodeSettings, NodeState, Shutdown};
 pub use pods::{ContainerView, PodController, PodIndex, PodSettings, PodView};
 pub use resolve::ClusterDns;
 

@@ -5,6 +5,8 @@
 
 mod client;
 mod error;
+#[cfg(test)]
+pub(crate) mod fake;
 mod request;
 mod watch;
 

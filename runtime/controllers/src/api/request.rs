@@ -1,5 +1,7 @@
 //! Requests, by path.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::{Method, Request, header};
@@ -7,6 +9,7 @@ use kube::Client;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::ApiError;
 
@@ -43,20 +46,54 @@ struct Version {
     resource_version: String,
 }
 
-/// Requests under one identity. Cheap to clone.
+/// Requests under one identity. Cheap to clone; all clones are the same.
 #[derive(Clone)]
 pub struct Api {
-    client: Client,
+    client: Arc<RwLock<Client>>,
+    /// How many urgent things are under way.
+    urgent: Arc<AtomicUsize>,
 }
+
+/// Something urgent is under way until this is dropped.
+pub(crate) struct Urgent(Arc<AtomicUsize>);
+
+impl Drop for Urgent {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How often is looked whether something urgent is still under way.
+const LOOK: Duration = Duration::from_millis(10);
 
 impl Api {
     /// Requests through this client.
-    pub const fn new(client: Client) -> Self {
-        Self { client }
+    pub fn new(client: Client) -> Self {
+        Self { client: Arc::new(RwLock::new(client)), urgent: Arc::default() }
     }
 
-    pub(crate) const fn client(&self) -> &Client {
-        &self.client
+    /// Something begins that others give way to.
+    pub(crate) fn urgent(&self) -> Urgent {
+        self.urgent.fetch_add(1, Ordering::Relaxed);
+        Urgent(self.urgent.clone())
+    }
+
+    /// Waits until nothing urgent is under way, at most so long.
+    pub(crate) async fn give_way(&self, longest: Duration) {
+        let until = Instant::now() + longest;
+        while self.urgent.load(Ordering::Relaxed) > 0 && Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Makes requests through another client from the next one on, under renewed credentials of the same identity. A
+    /// watch that is open goes on until it ends, which it does within minutes.
+    pub fn renew(&self, client: Client) {
+        *self.client.write().unwrap_or_else(PoisonError::into_inner) = client;
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn send<R: DeserializeOwned>(
@@ -71,7 +108,7 @@ impl Api {
             request = request.header(header::CONTENT_TYPE, kind);
         }
         let request = request.body(body).map_err(|error| ApiError::Unreachable(error.to_string()))?;
-        match tokio::time::timeout(TIMEOUT, self.client.request::<R>(request)).await {
+        match tokio::time::timeout(TIMEOUT, self.client().request::<R>(request)).await {
             Ok(answer) => Ok(answer?),
             Err(_) => Err(ApiError::Unreachable(format!("no answer within {} s", TIMEOUT.as_secs()))),
         }

@@ -303,6 +303,21 @@ impl Index {
         })
     }
 
+    /// The pods that a drain of the node evicts, each with whether its end was asked for already: all that have not
+    /// finished, but those of DaemonSets.
+    pub(crate) fn evictable(&self) -> Vec<(PodKey, bool)> {
+        let candidate = |cell: &Arc<Cell>| {
+            let core = cell.core();
+            let record = core.record().filter(|record| !record.finished)?.clone();
+            let key = core.key().clone();
+            drop(core);
+            let owners = record.parse().ok()?.metadata.owner_references.unwrap_or_default();
+            let of_daemon_set = owners.iter().any(|own| own.controller == Some(true) && own.kind == "DaemonSet");
+            (!of_daemon_set).then_some((key, record.deletion_grace.is_some()))
+        };
+        self.cells().iter().filter_map(candidate).collect()
+    }
+
     /// Whether this very pod is one of the node's.
     pub fn has(&self, key: &PodKey) -> bool {
         self.cell(&key.uid).is_some_and(|cell| cell.core().key() == key)

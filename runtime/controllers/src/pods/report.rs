@@ -32,7 +32,9 @@ async fn one(shared: &Shared, cell: &Arc<Cell>) {
         Report::Busy => cell.report_again.store(true, Ordering::Release),
         Report::Later(at) => shared.index.report_at(cell, at),
         Report::Patch(patch) => {
+            let urgent = shared.api.urgent();
             let written = shared.api.patch_versioned(&format!("{path}/status"), Patch::Strategic, &patch).await;
+            drop(urgent);
             let result = match written {
                 Ok(version) => Ok(version),
                 // Its deletion, or another pod of its name, is told by the watch.

@@ -1,29 +1,34 @@
 //! Kubernetes Events on pods and on the Node.
 //!
-//! As client-go's recorder has it: an Event that was told before within 10 minutes is counted up instead of made anew, and
-//! one source on one object may tell [`BURST`] at once and then one in [`REFILL`]. Events are of low priority: they are
-//! written one after another, at most [`QUEUE`] wait, and what is over that is dropped and counted. Nothing waits for them.
+//! As client-go's recorder has it: Events that are the same, or similar, are counted up instead of made anew
+//! (`correlate`), and one source on one object may tell [`BURST`] at once and then one in [`REFILL`]. Events are of low
+//! priority: they are written one after another and give way to pods' statuses, for [`GIVES_WAY`] each; at most [`QUEUE`]
+//! wait, and what is over that is dropped and counted. Nothing waits for them.
+
+mod correlate;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use provider::PodKey;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
+use self::correlate::{Correlator, Key};
 use crate::api::{Api, Patch};
 
 const QUEUE: usize = 10_000;
-/// How long an Event is counted up.
-const SAME: Duration = Duration::from_secs(600);
+/// How long an Event gives way to what is more urgent.
+const GIVES_WAY: Duration = Duration::from_secs(1);
 /// Events of one object at once.
 const BURST: f64 = 25.0;
 /// Then one in this time.
 const REFILL: Duration = Duration::from_secs(300);
-/// Objects and Events remembered.
+/// Objects remembered.
 const REMEMBERED: usize = 4_096;
 /// Longest message (Kubernetes' own bound).
 const MAX_MESSAGE: usize = 1_024;
@@ -79,7 +84,7 @@ impl Recorder {
     pub(crate) fn new(api: Api, node: &str) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, told) = mpsc::channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
-        let writer = Writer { api, node: node.to_owned(), known: HashMap::new(), dropped: dropped.clone() };
+        let writer = Writer { api, node: node.to_owned(), correlator: Correlator::default(), dropped: dropped.clone() };
         (Self { queue, dropped, buckets: Arc::default() }, writer.run(told))
     }
 
@@ -133,23 +138,17 @@ impl Recorder {
     }
 }
 
-struct Known {
-    name: String,
-    namespace: String,
-    count: u32,
-    at: Instant,
-}
-
 struct Writer {
     api: Api,
     node: String,
-    known: HashMap<(Object, PodEvent), Known>,
+    correlator: Correlator,
     dropped: Arc<AtomicU64>,
 }
 
 impl Writer {
     async fn run(mut self, mut told: mpsc::Receiver<Told>) {
         while let Some(one) = told.recv().await {
+            self.api.give_way(GIVES_WAY).await;
             if let Err(error) = self.write(one).await {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!(%error, "an Event can't be written");
@@ -159,28 +158,24 @@ impl Writer {
 
     async fn write(&mut self, told: Told) -> Result<(), crate::ApiError> {
         let Told { object, event, at } = told;
-        let key = (object, event);
         let now = Instant::now();
-        if self.known.len() > REMEMBERED {
-            self.known.retain(|_, known| now.duration_since(known.at) < SAME);
-        }
-        if let Some(known) = self.known.get_mut(&key).filter(|known| now.duration_since(known.at) < SAME) {
-            known.count += 1;
-            known.at = now;
+        let correlated = self.correlator.correlate(object, event, now);
+        let (key, message) = (correlated.key, correlated.message);
+        if let Some(known) = self.correlator.count_up(&key, now) {
             let path = format!("/api/v1/namespaces/{}/events/{}", known.namespace, known.name);
-            let change = json!({ "count": known.count, "lastTimestamp": seconds(at) });
+            let change = json!({ "count": known.count, "lastTimestamp": seconds(at), "message": message });
             match self.api.patch(&path, Patch::Strategic, &change).await {
                 Err(error) if error.is_not_found() => {}
                 other => return other,
             }
         }
-        let (name, namespace, body) = self.body(&key, at);
+        let (name, namespace, body) = self.body(&key, &message, at);
         self.api.post(&format!("/api/v1/namespaces/{namespace}/events"), &body).await?;
-        self.known.insert(key, Known { name, namespace, count: 1, at: now });
+        self.correlator.written(key, name, namespace, now);
         Ok(())
     }
 
-    fn body(&self, (object, event): &(Object, PodEvent), at: Timestamp) -> (String, String, Value) {
+    fn body(&self, (object, event): &Key, message: &str, at: Timestamp) -> (String, String, Value) {
         let (namespace, involved) = match object {
             Object::Pod(pod) => {
                 let mut involved = json!({
@@ -205,7 +200,7 @@ impl Writer {
             "metadata": { "name": name, "namespace": namespace },
             "involvedObject": involved,
             "reason": event.reason,
-            "message": event.message,
+            "message": message,
             "type": if event.warning { "Warning" } else { "Normal" },
             "count": 1,
             "firstTimestamp": time,
@@ -221,3 +216,6 @@ impl Writer {
 fn seconds(at: Timestamp) -> String {
     Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
 }
+
+#[cfg(test)]
+mod tests;
