@@ -207,6 +207,13 @@ impl Compiled {
         &self.inspection
     }
 
+    /// The names of all that it exports, and of all that it imports.
+    pub fn names(&self) -> (Vec<String>, Vec<String>) {
+        let (engine, own) = (self.component.engine(), self.component.component_type());
+        let exports = own.exports(engine).map(|(name, _)| name.to_owned()).collect();
+        (exports, own.imports(engine).map(|(name, _)| name.to_owned()).collect())
+    }
+
     /// Whether it is a provider that this host can run.
     pub fn check(&self) -> Result<ProviderKind, LoadError> {
         let name = || self.name.clone();

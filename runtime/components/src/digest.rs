@@ -15,6 +15,11 @@ impl Digest {
         Self(digest)
     }
 
+    /// Whether it is this one.
+    pub(crate) fn is(&self, digest: &ring::digest::Digest) -> bool {
+        self.0 == digest.as_ref()
+    }
+
     /// Its first 12 hexadecimal digits, for people.
     pub fn short(&self) -> String {
         self.to_string().chars().skip("sha256:".len()).take(12).collect()

@@ -1,8 +1,10 @@
 //! A component in a file.
 //!
 //! Watched through inotify (see `path_watch`), so a build that ends, a `mv` onto the path and a changed mount of a ConfigMap
-//! are seen within milliseconds. A file that changes while it is read is not handed out.
+//! are seen within milliseconds. A file that changes while it is read is not handed out. Where signatures are wanted, the
+//! one of `PATH` is in `PATH.sigstore.json`, and watched too.
 
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,11 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 
 use super::path_watch::PathWatch;
+use super::signature::BESIDE;
 use super::{Address, Fetched, Policy, Problem, Revision, Size, Source, SourceError};
+
+/// Bytes of a signature.
+const BUNDLE: u64 = 1 << 20;
 
 /// A component in a file.
 #[derive(Debug)]
@@ -19,16 +25,19 @@ pub struct FileSource {
     path: PathBuf,
     policy: Policy,
     watch: PathWatch,
+    /// Of its signature, if one is wanted.
+    beside: Option<PathWatch>,
 }
 
 impl FileSource {
     /// Watches the file from now on, which need not be there yet. To be called on a runtime.
     pub fn new(path: &Path, policy: Policy) -> Result<Self, SourceError> {
         let address = Address::from(path);
-        match PathWatch::new(path) {
-            Ok(watch) => Ok(Self { address, path: path.to_owned(), policy, watch }),
-            Err(error) => Err(SourceError::new(&address, Problem::Watch(error))),
-        }
+        let watch =
+            |path: &Path| PathWatch::new(path).map_err(|error| SourceError::new(&address, Problem::Watch(error)));
+        let own = watch(path)?;
+        let beside = policy.signatures.are_required().then(|| watch(&beside(path))).transpose()?;
+        Ok(Self { path: path.to_owned(), policy, watch: own, beside, address })
     }
 }
 
@@ -47,35 +56,69 @@ impl Source for FileSource {
     }
 
     async fn changed(&self) {
-        self.watch.changed().await;
+        match &self.beside {
+            Some(beside) => tokio::select! {
+                () = self.watch.changed() => {}
+                () = beside.changed() => {}
+            },
+            None => self.watch.changed().await,
+        }
     }
 }
 
 fn read(path: &Path, policy: &Policy, known: Option<&Revision>) -> Result<Option<Fetched>, Problem> {
-    let fail = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => Problem::NotFound("file"),
-        _ => Problem::Read(error),
-    };
-    let file = std::fs::File::open(path).map_err(fail)?;
-    let metadata = file.metadata().map_err(fail)?;
+    let (file, revision) = open(path)?;
+    let beside = beside(path);
+    let bundle = if policy.signatures.are_required() { open(&beside).ok() } else { None };
+    let joined = policy.signatures.join(revision.clone(), bundle.as_ref().map(|(_, revision)| revision));
+    if known == Some(&joined) {
+        return Ok(None);
+    }
+    let bytes = whole(&file, &revision, policy.size)?;
+    let digest = policy.check_digest(&bytes)?;
+    let bundle = bundle.map(|(file, revision)| whole(&file, &revision, BUNDLE)).transpose()?;
+    let signer = policy.signatures.check_beside(&bytes, bundle.as_deref(), &beside.display().to_string())?;
+    Ok(Some(Fetched { bytes: bytes.into(), digest, revision: joined, signer }))
+}
+
+/// Where a file's signature is.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(BESIDE);
+    name.into()
+}
+
+fn open(path: &Path) -> Result<(File, Revision), Problem> {
+    let file = File::open(path).map_err(unread)?;
+    let metadata = file.metadata().map_err(unread)?;
     if !metadata.is_file() {
         return Err(Problem::NoComponent("it is no file".to_owned()));
     }
-    let revision = revision(&metadata);
-    if known == Some(&revision) {
-        return Ok(None);
+    Ok((file, revision(&metadata)))
+}
+
+/// The whole file, if it stays what it was.
+fn whole(file: &File, before: &Revision, limit: u64) -> Result<Vec<u8>, Problem> {
+    let size = file.metadata().map_err(unread)?.len();
+    if size > limit {
+        return Err(Problem::TooLarge { size: Size::Bytes(size), limit });
     }
-    policy.check_size(metadata.len())?;
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
-    (&file).take(policy.size.saturating_add(1)).read_to_end(&mut bytes).map_err(fail)?;
-    if bytes.len() as u64 > policy.size {
-        return Err(Problem::TooLarge { size: Size::More, limit: policy.size });
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(unread)?;
+    if bytes.len() as u64 > limit {
+        return Err(Problem::TooLarge { size: Size::More, limit });
     }
-    if self::revision(&file.metadata().map_err(fail)?) != revision {
+    if revision(&file.metadata().map_err(unread)?) != *before {
         return Err(Problem::Changing);
     }
-    let digest = policy.check_digest(&bytes)?;
-    Ok(Some(Fetched { bytes: bytes.into(), digest, revision, signer: None }))
+    Ok(bytes)
+}
+
+fn unread(error: std::io::Error) -> Problem {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Problem::NotFound("file"),
+        _ => Problem::Read(error),
+    }
 }
 
 fn revision(metadata: &std::fs::Metadata) -> Revision {

@@ -10,9 +10,13 @@
 //! | OCI       | asking the registry for the tag's digest | a minute, settable |
 
 mod address;
+mod config_map;
 mod file;
+mod gzip;
+pub mod oci;
 mod path_watch;
 mod policy;
+mod signature;
 
 use std::fmt;
 
@@ -21,8 +25,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use address::{Address, AddressError, ConfigMapAddress, OciAddress};
+pub use config_map::{ConfigMap, ConfigMapError, ConfigMapSource, ConfigMaps};
 pub use file::FileSource;
-pub use policy::{Policy, Signatures};
+pub use policy::Policy;
+pub use signature::{KeyError, PublicKey, Signatures};
 
 use crate::digest::Digest;
 

@@ -3,7 +3,7 @@
 //! Default: at most 64 MiB, any digest, no signature. The checks are in this order, and each before the bytes it would save
 //! from being fetched, where the source can tell: size, signatures, digest.
 
-use super::{Problem, Size};
+use super::{Problem, Signatures, Size};
 use crate::digest::Digest;
 use crate::limits::Limits;
 
@@ -16,14 +16,6 @@ pub struct Policy {
     pub digest: Option<Digest>,
     /// Who must have signed it.
     pub signatures: Signatures,
-}
-
-/// Who must have signed a component.
-#[derive(Clone, Debug, Default)]
-pub enum Signatures {
-    /// Nobody.
-    #[default]
-    NotRequired,
 }
 
 impl Default for Policy {
