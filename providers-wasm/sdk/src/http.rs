@@ -156,6 +156,11 @@ impl Request {
         self.own.headers.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
+    /// The headers that were set so far.
+    pub fn headers(&self) -> &[(String, String)] {
+        &self.own.headers
+    }
+
     /// The bytes of the body; none where it is a stream.
     pub fn content(&self) -> Option<&[u8]> {
         match &self.own.body {
