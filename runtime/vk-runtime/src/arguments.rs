@@ -4,14 +4,28 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use components::Limits;
-use host_capabilities::PodSecrets;
+use components::source::Address;
 use host_capabilities::egress::{AddressRange, Rule};
 use host_capabilities::secrets::SecretGrant;
+use host_capabilities::tls::TlsProfile;
 use host_capabilities::{dial, http};
 
+use crate::config::ConfigArguments;
+use crate::configuration::{LogFormat, LogLevel, OperatingSystem, PodSecretsUse, plan};
+use crate::diff::DiffArguments;
+use crate::gc::GcCommand;
+use crate::fetching::FetchArguments;
+use crate::new::NewArguments;
+use crate::pull::PullArguments;
+use crate::push::PushArguments;
+use crate::sources::SourceArguments;
+use crate::status::StatusArguments;
 use crate::taints;
+use crate::traces::TraceArguments;
 
 /// A virtual kubelet: joins a Kubernetes cluster as a node and hands the pods bound to it to a provider, a WebAssembly
 /// component that can touch nothing but what it is granted.
@@ -24,20 +38,94 @@ pub struct Arguments {
     pub run: RunArguments,
 }
 
+impl Arguments {
+    /// Reads the command line.
+    pub fn read(words: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(words)?;
+        match matches.subcommand() {
+            Some(("run" | "gc", own)) => check_run(&mut command, own)?,
+            Some(_) => {}
+            None => check_run(&mut command, &matches)?,
+        }
+        Self::from_arg_matches(&matches)
+    }
+}
+
+/// Either a file says it all, or flags do, and then one of them is `--component`.
+fn check_run(command: &mut clap::Command, matches: &ArgMatches) -> Result<(), clap::Error> {
+    let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let from_file = matches.try_contains_id("file").is_ok_and(|known| known);
+    if !from_file {
+        let text = "a component is wanted: `--component ADDRESS`, or `run FILE` with a configuration file";
+        return if given("component") { Ok(()) } else { Err(command.error(ErrorKind::MissingRequiredArgument, text)) };
+    }
+    let other = matches.ids().map(clap::Id::as_str).find(|id| !BESIDE_A_FILE.contains(id) && given(id));
+    match other {
+        Some(id) => {
+            let text = format!("`--{}` can't stand beside a configuration file, which says it", id.replace('_', "-"));
+            Err(command.error(ErrorKind::ArgumentConflict, text))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What may be said beside a configuration file; the two groups are clap's own names for all flags.
+const BESIDE_A_FILE: &[&str] = &[
+    "file",
+    "RunArguments",
+    "RunCommand",
+    "GcCommand",
+    "TraceArguments",
+    "otlp_endpoint",
+    "propagate_traces",
+    "dry_run",
+    "grace_period",
+    "node",
+    "output",
+];
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run providers and nodes, as a configuration file says, or as these flags do; flags alone may stand without `run`
+    Run(Box<RunCommand>),
+    /// Show what a process on this machine runs: providers, versions, limits, nodes
+    Status(StatusArguments),
+    /// Show what nodes have at their backends, and remove what belongs to no pod any more
+    Gc(Box<GcCommand>),
+    /// Look at a configuration file without a cluster
+    Config(ConfigArguments),
     /// Show what a component exports and imports, without running it
     Inspect(InspectArguments),
+    /// Show what a new version of a component would ask for that the old one didn't; exit status 1: it asks for more
+    Diff(DiffArguments),
+    /// Make a provider's project, in a folder of this name
+    New(NewArguments),
+    /// Write a component into a registry, or into ConfigMaps
+    Push(PushArguments),
+    /// Fetch a component into a file
+    Pull(PullArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct RunCommand {
+    /// The configuration file (docs/configuration.md)
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub flags: RunArguments,
 }
 
 #[derive(Debug, Args)]
 pub struct InspectArguments {
-    /// The component
-    #[arg(value_name = "FILE")]
-    pub component: PathBuf,
+    /// The component: PATH, configmap://NAMESPACE/NAME[/KEY] or oci://REGISTRY/REPOSITORY[:TAG][@DIGEST]
+    #[arg(value_name = "ADDRESS")]
+    pub component: Address,
     /// How to show it
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
+    #[command(flatten)]
+    pub fetch: FetchArguments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -46,43 +134,13 @@ pub enum Output {
     Json,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    Text,
-    Json,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogLevel {
-    Error,
-    #[value(alias = "warning")]
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OperatingSystem {
-    Linux,
-    Windows,
-}
-
-impl OperatingSystem {
-    /// As in the label `kubernetes.io/os`.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Linux => "linux",
-            Self::Windows => "windows",
-        }
-    }
-}
-
 #[derive(Debug, Args)]
 pub struct RunArguments {
-    /// The provider: a WebAssembly component
-    #[arg(long, value_name = "FILE", required = true, help_heading = "Provider")]
-    pub component: Option<PathBuf>,
+    /// The provider, a WebAssembly component: PATH, configmap://NAMESPACE/NAME[/KEY] or oci://REGISTRY/REPOSITORY[:TAG][@DIGEST]
+    #[arg(long, value_name = "ADDRESS", value_parser = address, help_heading = "Provider")]
+    pub component: Option<String>,
+    #[command(flatten)]
+    pub source: SourceArguments,
     /// Tell the provider something
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Provider")]
     pub config: Vec<(String, String)>,
@@ -95,28 +153,34 @@ pub struct RunArguments {
 
     /// Let it send requests: SCHEME://HOST[:PORT][/PREFIX], HOST also *.SUFFIX or [RANGE], methods before it ("GET,HEAD URL")
     #[arg(long, value_name = "URL", value_parser = http_rule, help_heading = "What the provider may do (nothing unless granted)")]
-    pub allow_http: Vec<Rule>,
+    pub allow_http: Vec<String>,
     /// Let it open connections: HOST:PORT, *.SUFFIX:PORT, [RANGE]:PORT or unix:///PATH
     #[arg(long, value_name = "ADDRESS", value_parser = dial_rule, help_heading = "What the provider may do (nothing unless granted)")]
-    pub allow_dial: Vec<Rule>,
+    pub allow_dial: Vec<String>,
     /// Let granted names resolve to these addresses, though they are private, loopback or link-local
-    #[arg(long, value_name = "RANGE", help_heading = "What the provider may do (nothing unless granted)")]
-    pub allow_address: Vec<AddressRange>,
+    #[arg(long, value_name = "RANGE", value_parser = range, help_heading = "What the provider may do (nothing unless granted)")]
+    pub allow_address: Vec<String>,
     /// Ranges in which its pods' addresses may lie, for what the host itself connects to (probes, port-forward: not in
     /// this version, so without effect)
-    #[arg(long, value_name = "RANGE", help_heading = "What the provider may do (nothing unless granted)")]
-    pub allow_pod_cidr: Vec<AddressRange>,
-    /// Give it a secret: SOURCE is env:VARIABLE or file:/PATH, MODE is sign or reveal
-    #[arg(long, value_name = "NAME=SOURCE:MODE", help_heading = "What the provider may do (nothing unless granted)")]
-    pub secret: Vec<SecretGrant>,
+    #[arg(long, value_name = "RANGE", value_parser = range, help_heading = "What the provider may do (nothing unless granted)")]
+    pub allow_pod_cidr: Vec<String>,
+    /// Give it a secret: SOURCE is env:VARIABLE, file:/PATH, json:/PATH#/POINTER, kube:NAMESPACE/NAME/KEY, token:AUDIENCE or
+    /// exec:PROGRAM; MODE is sign, reveal or inject,HOST[,HOST…]
+    #[arg(long, value_name = "NAME=SOURCE:MODE", value_parser = secret, help_heading = "What the provider may do (nothing unless granted)")]
+    pub secret: Vec<String>,
+    /// Let it name a TLS profile: NAME=ca:SOURCE,cert:SOURCE,key:SOURCE,server-name:NAME; a SOURCE as for --secret, or a path
+    #[arg(long, value_name = "NAME=PARTS", value_parser = tls, help_heading = "What the provider may do (nothing unless granted)")]
+    pub tls: Vec<String>,
     /// How the values of pods' own Secrets and tokens reach it: reveal or deny
     #[arg(
         long,
         value_name = "HOW",
-        default_value = "reveal",
+        value_enum,
+        default_value_t = PodSecretsUse::Reveal,
+        hide_possible_values = true,
         help_heading = "What the provider may do (nothing unless granted)"
     )]
-    pub pod_secrets: PodSecrets,
+    pub pod_secrets: PodSecretsUse,
 
     /// Name of the Node
     #[arg(long, value_name = "NAME", env = "DEFAULT_NODE_NAME", default_value = "virtual-kubelet", value_parser = node_name, help_heading = "Node")]
@@ -190,6 +254,8 @@ pub struct RunArguments {
     /// How much is logged
     #[arg(long, value_enum, default_value_t = LogLevel::Info, help_heading = "Process")]
     pub log_level: LogLevel,
+    #[command(flatten)]
+    pub traces: TraceArguments,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -199,43 +265,44 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
+fn address(text: &str) -> Result<String, String> {
+    text.parse::<Address>().map(|_| text.to_owned()).map_err(|error| error.reason)
+}
+
 fn limit(text: &str) -> Result<String, String> {
     Limits::from_str(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
-fn http_rule(text: &str) -> Result<Rule, String> {
-    Rule::parse(text, http::SCHEMES, false).map_err(|error| error.reason)
+fn http_rule(text: &str) -> Result<String, String> {
+    Rule::parse(text, http::SCHEMES, false).map(|_| text.to_owned()).map_err(|error| error.reason)
 }
 
-fn dial_rule(text: &str) -> Result<Rule, String> {
-    Rule::parse(text, dial::SCHEMES, true).map_err(|error| error.reason)
+fn dial_rule(text: &str) -> Result<String, String> {
+    Rule::parse(text, dial::SCHEMES, true).map(|_| text.to_owned()).map_err(|error| error.reason)
 }
 
-/// A DNS subdomain (RFC 1123), as names of Nodes are.
+fn range(text: &str) -> Result<String, String> {
+    text.parse::<AddressRange>().map(|_| text.to_owned())
+}
+
+fn secret(text: &str) -> Result<String, String> {
+    text.parse::<SecretGrant>().map(|_| text.to_owned()).map_err(|error| error.reason)
+}
+
+fn tls(text: &str) -> Result<String, String> {
+    text.parse::<TlsProfile>().map(|_| text.to_owned()).map_err(|error| error.reason)
+}
+
 fn node_name(text: &str) -> Result<String, String> {
-    let label = |label: &str| {
-        !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    if text.len() > 253 || !text.split('.').all(label) {
-        return Err("a node's name is made of lower-case letters, digits, `-` and `.`, at most 253".to_owned());
-    }
-    Ok(text.to_owned())
+    plan::node_name(text).map(|()| text.to_owned()).map_err(str::to_owned)
 }
 
 fn cluster_id(text: &str) -> Result<String, String> {
-    let fits = !text.is_empty()
-        && text.len() <= 63
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if fits { Ok(text.to_owned()) } else { Err("it is made of a-z, 0-9 and `-`, at most 63".to_owned()) }
+    plan::cluster_id(text).map(|()| text.to_owned()).map_err(str::to_owned)
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -243,8 +310,12 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
+    fn parse(words: &[&str]) -> Result<Arguments, clap::Error> {
+        Arguments::read(words.iter().map(Into::into))
+    }
+
     fn run(arguments: &[&str]) -> RunArguments {
-        Arguments::try_parse_from([&["vk-runtime", "--component", "x"], arguments].concat()).unwrap().run
+        parse(&[&["vk-runtime", "--component", "x"], arguments].concat()).unwrap().run
     }
 
     #[test]
@@ -258,6 +329,15 @@ mod tests {
             let own = run(arguments);
             assert_eq!((own.anonymous_auth, own.disable_taint), (on, on), "{arguments:?}");
         }
+    }
+
+    #[test]
+    fn a_file_or_flags_say_what_runs() {
+        let Some(Command::Run(own)) = parse(&["vk-runtime", "run", "x.yaml"]).unwrap().command else { panic!("run") };
+        assert_eq!(own.file, Some("x.yaml".into()));
+        let same = parse(&["vk-runtime", "run", "--component", "x", "--nodename", "a"]).unwrap();
+        let Some(Command::Run(own)) = same.command else { panic!("run") };
+        assert_eq!((own.file, own.flags.component.as_deref(), own.flags.nodename.as_str()), (None, Some("x"), "a"));
     }
 
     #[test]
@@ -300,8 +380,11 @@ mod tests {
             (&["--component", "x", "--os", "plan9"], "--os"),
             (&["--nodename", "a"], "--component"),
             (&["--component", "x", "--no-such-flag"], "--no-such-flag"),
+            (&["run"], "--component"),
+            (&["run", "x.yaml", "--limit", "calls=9"], "--limit"),
+            (&["run", "x.yaml", "--component", "x"], "--component"),
         ] {
-            let error = Arguments::try_parse_from([&["vk-runtime"], arguments].concat()).unwrap_err();
+            let error = parse(&[&["vk-runtime"], arguments].concat()).unwrap_err();
             assert!(error.to_string().contains(says), "{error}");
             assert_eq!(error.exit_code(), 2);
         }

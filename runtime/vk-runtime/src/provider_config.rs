@@ -12,24 +12,23 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
-use crate::arguments::RunArguments;
-
 /// Bytes that a file may have.
 const LONGEST: u64 = 1 << 20;
 
-/// The settings, by key.
-pub fn settings(arguments: &RunArguments) -> Result<BTreeMap<String, String>> {
-    let mut settings = match &arguments.provider_config {
-        Some(path) => read(path)
-            .and_then(|text| parse(&text, &arguments.nodename))
-            .with_context(|| format!("the file {} (--provider-config) can't be used", path.display()))?,
-        None => BTreeMap::new(),
-    };
-    settings.extend(arguments.config.iter().cloned());
+/// What a file says to the provider of this node.
+pub fn read(path: &Path, node: &str) -> Result<BTreeMap<String, String>> {
+    let settings = text(path).and_then(|text| parse(&text, node));
+    settings.with_context(|| format!("the file {} can't be used", path.display()))
+}
+
+/// Settings, each as one text.
+pub fn flat(object: &Map<String, Value>) -> Result<BTreeMap<String, String>> {
+    let mut settings = BTreeMap::new();
+    flatten("", object, &mut settings)?;
     Ok(settings)
 }
 
-fn read(path: &Path) -> Result<String> {
+fn text(path: &Path) -> Result<String> {
     let mut text = String::new();
     File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
     if text.len() as u64 > LONGEST {
@@ -42,12 +41,10 @@ fn parse(text: &str, node: &str) -> Result<BTreeMap<String, String>> {
     let Value::Object(whole) = serde_saphyr::from_str(text).context("it is neither JSON nor YAML")? else {
         bail!("it is no object: keys with values");
     };
-    let mut settings = BTreeMap::new();
     match whole.get(node) {
-        Some(Value::Object(own)) => flatten("", own, &mut settings)?,
-        _ => flatten("", &whole, &mut settings)?,
+        Some(Value::Object(own)) => flat(own),
+        _ => flat(&whole),
     }
-    Ok(settings)
 }
 
 fn flatten(before: &str, object: &Map<String, Value>, settings: &mut BTreeMap<String, String>) -> Result<()> {
@@ -74,6 +71,8 @@ mod tests {
 
     use super::*;
     use crate::arguments::Arguments;
+    use crate::configuration::plan::Plan;
+    use crate::configuration::{Source, flags};
 
     fn pairs(settings: BTreeMap<String, String>) -> Vec<(String, String)> {
         settings.into_iter().collect()
@@ -122,20 +121,20 @@ mod tests {
 
     #[test]
     fn the_command_line_counts_more_than_the_file() {
-        let folder = std::env::temp_dir().join(format!("vk-provider-config-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let file = folder.join("mock.json");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mock.json");
         std::fs::write(&file, r#"{ "cpu": "2", "pods": "5" }"#).unwrap();
         let given = |file: &Path| {
             let file = file.display().to_string();
-            let all = ["vk-runtime", "--component", "x", "--provider-config", &file, "--config", "cpu=8"];
-            settings(&Arguments::try_parse_from(all).unwrap().run)
+            let all = ["vk-runtime", "--component", "/dev/null", "--provider-config", &file, "--config", "cpu=8"];
+            let run = Arguments::try_parse_from(all).unwrap().run;
+            let plan = Plan::new(&flags::configuration(&run, |_| None).unwrap(), &Source::Flags);
+            plan.map(|plan| plan.nodes.into_values().next().unwrap().settings).map_err(|problems| problems.to_string())
         };
         assert_eq!(pairs(given(&file).unwrap()), of(&[("cpu", "8"), ("pods", "5")]));
-        let error = given(&folder.join("none.json")).unwrap_err().to_string();
+        let error = given(&folder.path().join("none.json")).unwrap_err();
         assert!(error.contains("none.json") && error.contains("--provider-config"), "{error}");
         std::fs::write(&file, vec![b' '; LONGEST as usize + 1]).unwrap();
-        assert!(format!("{:#}", given(&file).unwrap_err()).contains("longer"));
-        std::fs::remove_dir_all(folder).unwrap();
+        assert!(given(&file).unwrap_err().contains("longer"));
     }
 }

@@ -9,14 +9,12 @@ use anyhow::{Context, Result};
 use host_capabilities::store::{Embedded, OpenError};
 
 /// The folder, made if need be, readable by this user alone.
-pub fn folder(given: Option<&Path>, node: &str) -> Result<PathBuf> {
-    let folder = given.map_or_else(|| default(node), Path::to_owned);
+pub fn make(folder: &Path) -> Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(&folder)
-        .with_context(|| format!("the folder {} can't be made: --state-dir names another", folder.display()))?;
-    Ok(folder)
+        .create(folder)
+        .with_context(|| format!("the folder {} can't be made: --state-dir names another", folder.display()))
 }
 
 /// How long a process before this one may take to let go of the store: one that was killed a moment ago still has it.
@@ -35,11 +33,17 @@ pub async fn store(folder: &Path) -> Result<Embedded> {
     }
 }
 
-fn default(node: &str) -> PathBuf {
+/// The folder of a process of this name, where none is given.
+pub fn default(name: &str) -> PathBuf {
+    base().join(name)
+}
+
+/// Where such folders are.
+pub fn base() -> PathBuf {
     if rustix::process::geteuid().is_root() {
-        return Path::new("/var/lib/vk-runtime").join(node);
+        return PathBuf::from("/var/lib/vk-runtime");
     }
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state"));
     let base = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or_else(home);
-    base.unwrap_or_else(std::env::temp_dir).join("vk-runtime").join(node)
+    base.unwrap_or_else(std::env::temp_dir).join("vk-runtime")
 }

@@ -43,8 +43,27 @@ pub fn parse(text: &str) -> Result<Given, String> {
     Ok(Given::Whole(Taint { key: key.to_owned(), value: value.to_owned(), effect: effect.to_owned() }))
 }
 
-/// The taints of a node with this provider.
-pub fn of_node(
+/// Reads a taint that leaves nothing open.
+pub fn whole(text: &str) -> Result<Taint, String> {
+    match parse(text)? {
+        Given::Whole(taint) => Ok(taint),
+        Given::Key(_) => Err(format!("`{text}` has no effect: it is written KEY[=VALUE]:EFFECT")),
+    }
+}
+
+/// A taint as it is written.
+pub fn text(own: &Taint) -> String {
+    let Taint { key, value, effect } = own;
+    if value.is_empty() { format!("{key}:{effect}") } else { format!("{key}={value}:{effect}") }
+}
+
+/// That of a node with this provider, where nothing is said.
+pub fn default(provider: &str) -> Taint {
+    Taint { key: DEFAULT_KEY.to_owned(), value: provider.to_owned(), effect: DEFAULT_EFFECT.to_owned() }
+}
+
+/// The taints of a node with this provider, as command line and environment say.
+pub fn of_command_line(
     arguments: &RunArguments,
     provider: &str,
     environment: impl Fn(&str) -> Option<String>,
@@ -94,7 +113,7 @@ mod tests {
         let own = Arguments::try_parse_from([&["vk-runtime", "--component", "x"], arguments].concat()).unwrap().run;
         let variable =
             |name: &str| environment.iter().find(|(own, _)| *own == name).map(|(_, value)| value.to_string());
-        of_node(&own, "mock", variable)
+        of_command_line(&own, "mock", variable)
     }
 
     #[test]

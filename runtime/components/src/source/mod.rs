@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use address::{Address, AddressError, ConfigMapAddress, OciAddress};
 pub use config_map::{ConfigMap, ConfigMapError, ConfigMapSource, ConfigMaps};
 pub use file::FileSource;
+pub use path_watch::PathWatch;
 pub use policy::Policy;
 pub use signature::{KeyError, PublicKey, Signatures};
 

@@ -31,7 +31,7 @@ const BUFFER: usize = 4096;
 
 /// A watch on a path. It ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct PathWatch {
+pub struct PathWatch {
     changed: Arc<Notify>,
     task: AbortHandle,
 }
