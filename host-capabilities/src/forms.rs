@@ -50,7 +50,10 @@ pub(crate) fn of(value: &[u8]) -> Vec<Form> {
         add(percent(value, spaces, upper));
     }
     if let Ok(text) = std::str::from_utf8(value) {
-        add(json(text));
+        let escaped = json(text);
+        // Some escape the slash, which needs none.
+        add(String::from_utf8_lossy(&escaped).replace('/', "\\/").into_bytes());
+        add(escaped);
         add(html(text));
     }
     forms
@@ -141,6 +144,7 @@ mod tests {
             "p%C3%A4%20ss%2F%22w%5Co%26rd%2B%0A4711".to_owned(),
             "p%c3%a4+ss%2f%22w%5co%26rd%2b%0a4711".to_owned(),
             r#"{"a": "pä ss/\"w\\o&rd+\n4711"}"#.to_owned(),
+            r#"{"a": "pä ss\/\"w\\o&rd+\n4711"}"#.to_owned(),
             "<a>pä ss/&quot;w\\o&amp;rd+\n4711</a>".to_owned(),
         ] {
             assert!(found(&text), "{text}");

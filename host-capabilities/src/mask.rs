@@ -34,7 +34,9 @@ impl Mask {
     }
 
     fn insert(&mut self, pattern: Pattern) {
-        let order = |own: &Pattern| Reverse(own.len()).cmp(&Reverse(pattern.len())).then_with(|| own.as_str().cmp(pattern.as_str()));
+        let order = |own: &Pattern| {
+            Reverse(own.len()).cmp(&Reverse(pattern.len())).then_with(|| own.as_str().cmp(pattern.as_str()))
+        };
         if let Err(at) = self.patterns.binary_search_by(order) {
             self.patterns.insert(at, pattern);
         }

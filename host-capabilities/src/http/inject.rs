@@ -52,7 +52,8 @@ impl Injection {
             for (name, value) in headers.iter_mut() {
                 if let Some(filled) = filling.fill(value.as_bytes()).map_err(from_provider)? {
                     *value = HeaderValue::from_maybe_shared(bytes::Bytes::from(filled)).map_err(|_| {
-                        let message = format!("http: the secret in the header `{name}` has characters that no header holds");
+                        let message =
+                            format!("http: the secret in the header `{name}` has characters that no header holds");
                         error(Code::Invalid, message)
                     })?;
                     // Libraries don't print it, and don't keep it in tables of compression.
@@ -84,7 +85,8 @@ impl Injection {
         match String::from_utf8(filled) {
             Ok(query) if query.bytes().all(|b| fits(&b)) => Ok(Cow::Owned(format!("{path}?{query}"))),
             _ => {
-                let message = "http: the secret in the query has characters that no query holds; its encoding is `form`";
+                let message =
+                    "http: the secret in the query has characters that no query holds; its encoding is `form`";
                 Err(error(Code::Invalid, message))
             }
         }

@@ -4,6 +4,7 @@ mod bodies;
 mod headers;
 mod redirects;
 mod refusals;
+mod secrets;
 mod sockets;
 mod tls;
 

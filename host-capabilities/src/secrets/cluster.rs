@@ -57,7 +57,8 @@ impl SecretSource for KubernetesKey {
         let cluster = cluster.as_ref().ok_or_else(|| none(&format!("the Secret {namespace}/{name}")))?;
         let value = cluster.secret_key(namespace, name, key).await?;
         if value.len() > MAX_VALUE {
-            let message = format!("the key {key} of the Secret {namespace}/{name} is over the limit of {MAX_VALUE} bytes");
+            let message =
+                format!("the key {key} of the Secret {namespace}/{name} is over the limit of {MAX_VALUE} bytes");
             return Err(SourceError::Unavailable(message));
         }
         Ok(value)

@@ -58,7 +58,8 @@ struct Status {
 impl Issuer for Plugin {
     async fn issue(&self) -> Result<Issued, SourceError> {
         let running = AbortOnDropHandle::new(self.io.spawn(run(self.exec.clone())));
-        let printed = running.await.unwrap_or_else(|gone| Err(gone.to_string())).map_err(|reason| self.fail(&reason))?;
+        let printed =
+            running.await.unwrap_or_else(|gone| Err(gone.to_string())).map_err(|reason| self.fail(&reason))?;
         self.read(printed, Timestamp::now())
     }
 }

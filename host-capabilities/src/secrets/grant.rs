@@ -64,7 +64,9 @@ impl SecretGrant {
             return Err("the name is made of letters, digits, `-`, `_` and `.`".to_owned());
         }
         match (mode, hosts.is_empty()) {
-            (Mode::Inject, true) => Err("inject needs the hosts that the secret is bound to: `:inject,HOST`".to_owned()),
+            (Mode::Inject, true) => {
+                Err("inject needs the hosts that the secret is bound to: `:inject,HOST`".to_owned())
+            }
             (Mode::Reveal | Mode::Sign, false) => {
                 Err(format!("hosts go with the mode inject; with {} they would limit nothing", mode.as_str()))
             }

@@ -62,7 +62,10 @@ impl Placeholders {
         URL_SAFE_NO_PAD.encode_string(random, &mut text);
         let mut all = self.all();
         if all.len() >= MAX_PLACEHOLDERS {
-            return Err(error(Code::Limit, format!("secrets: {MAX_PLACEHOLDERS} placeholders in one call is the limit")));
+            return Err(error(
+                Code::Limit,
+                format!("secrets: {MAX_PLACEHOLDERS} placeholders in one call is the limit"),
+            ));
         }
         let hosts = secret.hosts().cloned();
         all.push(Arc::new(Placeholder { text: text.clone(), value, hosts }));

@@ -1,7 +1,8 @@
 //! A credential that lives for a while: it is asked for again when four fifths of its life have passed.
 //!
 //! One that is not renewed in time is kept until its end, and asked for again every 10 s; after its end there is none. One
-//! without an end is kept until the backend refuses it. Asked for no more than once in 10 s, also when it is refused.
+//! without an end is kept until the backend refuses it. Asked for no more than once in 10 s, also when it is refused and when
+//! there is none: what went wrong then is said again.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -35,12 +36,14 @@ pub(super) struct Renewed<I> {
     state: Mutex<State>,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct State {
     /// What was issued last, and is good.
     held: Option<Held>,
     /// When the issuer was asked last.
     asked: Option<Instant>,
+    /// How that went wrong.
+    failure: Option<SourceError>,
 }
 
 #[derive(Clone, Copy)]
@@ -63,34 +66,38 @@ impl<I> Renewed<I> {
 impl<I: Issuer> SecretSource for Renewed<I> {
     async fn read(&self) -> Result<Zeroizing<Vec<u8>>, SourceError> {
         let now = Instant::now();
-        let State { held, asked } = *self.state();
+        let State { held, asked, failure } = self.state().clone();
         let good = held.is_some_and(|held| held.end.is_none_or(|end| now < end));
         let due = held.is_none_or(|held| held.renew.is_some_and(|renew| now >= renew));
         let shortly = asked.is_some_and(|asked| now < asked + PAUSE);
         if good && (!due || shortly) {
             return Err(SourceError::Unchanged);
         }
+        if let Some(failure) = failure.filter(|_| shortly) {
+            return Err(failure);
+        }
         let issued = self.issuer.issue().await;
         let now = Instant::now();
         let mut state = self.state();
         state.asked = Some(now);
-        match issued {
+        let issued = match issued {
             Ok(Issued { value, life }) => {
                 let renew = life.map(|life| now + life.mul_f64(0.8));
                 state.held = Some(Held { renew, end: life.map(|life| now + life) });
                 Ok(value)
             }
-            Err(SourceError::Missing(reason)) => {
-                state.held = None;
-                Err(SourceError::Missing(reason))
-            }
             // It is good until its end; only then there is none.
-            Err(failure) if good => Err(failure),
+            Err(failure) if good && !matches!(failure, SourceError::Missing(_)) => Err(failure),
             Err(failure) => {
                 state.held = None;
-                Err(SourceError::Expired(failure.to_string()))
+                Err(match failure {
+                    SourceError::Missing(reason) => SourceError::Missing(reason),
+                    other => SourceError::Expired(other.to_string()),
+                })
             }
-        }
+        };
+        state.failure = issued.as_ref().err().cloned();
+        issued
     }
 
     fn forget(&self) -> bool {
@@ -122,10 +129,7 @@ mod tests {
                 return Err(SourceError::Unavailable("down".to_owned()));
             }
             let number = self.issued.fetch_add(1, Ordering::Relaxed);
-            Ok(Issued {
-                value: Zeroizing::new(number.to_string().into_bytes()),
-                life: Some(Duration::from_secs(1000)),
-            })
+            Ok(Issued { value: Zeroizing::new(number.to_string().into_bytes()), life: Some(Duration::from_secs(1000)) })
         }
     }
 
@@ -155,6 +159,8 @@ mod tests {
         tokio::time::advance(Duration::from_secs(100)).await;
         assert!(matches!(read(&source).await, Err(SourceError::Expired(_))));
         source.issuer.failing.store(false, Ordering::Relaxed);
+        assert!(matches!(read(&source).await, Err(SourceError::Expired(_))));
+        tokio::time::advance(PAUSE).await;
         assert_eq!(read(&source).await.unwrap(), "1");
     }
 

@@ -23,7 +23,8 @@ impl Search {
     pub(super) fn new<'a>(values: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
         let patterns: Vec<_> = values.flat_map(forms::of).collect();
         let longest = patterns.iter().map(|form| form.len()).max()?;
-        let automaton = AhoCorasick::builder().match_kind(MatchKind::Standard).build(patterns.iter().map(|f| &***f)).ok()?;
+        let automaton =
+            AhoCorasick::builder().match_kind(MatchKind::Standard).build(patterns.iter().map(|f| &***f)).ok()?;
         Some(Self { automaton, patterns, longest })
     }
 
@@ -126,8 +127,7 @@ mod tests {
     }
 
     async fn through(search: &Arc<Search>, text: &str, piece: usize) -> String {
-        let pieces: Vec<_> =
-            text.as_bytes().chunks(piece).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        let pieces: Vec<_> = text.as_bytes().chunks(piece).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
         let mut masked = masked(search.clone(), Box::pin(futures::stream::iter(pieces)));
         String::from_utf8(collect(&mut masked).await.unwrap()).unwrap()
     }

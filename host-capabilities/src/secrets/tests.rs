@@ -1,5 +1,10 @@
 //! What a guest may do with a secret, and what it never gets.
 
+mod apart;
+mod keys;
+mod plugins;
+mod sources;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
@@ -24,6 +24,16 @@ impl Authority {
 
     pub(crate) fn certificate(&self) -> CertificateDer<'static> {
         self.0.der().clone()
+    }
+
+    /// Its certificate, PEM.
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// Certifies a key.
+    pub(crate) fn sign(&self, parameters: CertificateParams, key: &KeyPair) -> Certificate {
+        parameters.signed_by(key, &self.0).unwrap()
     }
 
     /// A server of these names (or addresses) that speaks these protocols, as ALPN names them.

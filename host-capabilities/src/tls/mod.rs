@@ -11,8 +11,8 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
-pub use profile::{Profiles, TlsProfile, TlsProfileError};
 pub(crate) use profile::Chosen;
+pub use profile::{Profiles, TlsProfile, TlsProfileError};
 
 /// TLS with the system's CAs and without a client identity.
 pub(crate) fn client_config() -> Arc<ClientConfig> {

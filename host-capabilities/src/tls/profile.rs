@@ -51,8 +51,7 @@ impl std::str::FromStr for TlsProfile {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fail = |reason: String| TlsProfileError { profile: text.to_owned(), reason };
         let (name, rest) = text.split_once('=').unwrap_or((text, ""));
-        let mut profile =
-            Self { name: name.to_owned(), ca: None, certificate: None, key: None, server_name: None };
+        let mut profile = Self { name: name.to_owned(), ca: None, certificate: None, key: None, server_name: None };
         for (part, value) in parts(rest).map_err(fail)? {
             let origin = || {
                 let written = if value.starts_with('/') { format!("file:{value}") } else { value.clone() };
@@ -75,9 +74,9 @@ fn parts(text: &str) -> Result<Vec<(&'static str, String)>, String> {
     const NAMES: &[&str] = &["ca", "cert", "key", "server-name"];
     let mut parts: Vec<(&'static str, String)> = Vec::new();
     for piece in text.split(',') {
-        let found = piece.split_once(':').and_then(|(name, value)| {
-            NAMES.iter().find(|own| **own == name).map(|own| (*own, value.to_owned()))
-        });
+        let found = piece
+            .split_once(':')
+            .and_then(|(name, value)| NAMES.iter().find(|own| **own == name).map(|own| (*own, value.to_owned())));
         match found {
             Some((name, _)) if parts.iter().any(|(own, _)| *own == name) => {
                 return Err(format!("the part `{name}` is there twice"));
@@ -160,10 +159,7 @@ pub(crate) struct Chosen {
 
 impl Profiles {
     /// Errors: a profile that can't be, or two of one name. Nothing is read yet.
-    pub fn new(
-        profiles: impl IntoIterator<Item = TlsProfile>,
-        sources: &Sources,
-    ) -> Result<Self, TlsProfileError> {
+    pub fn new(profiles: impl IntoIterator<Item = TlsProfile>, sources: &Sources) -> Result<Self, TlsProfileError> {
         let mut all = BTreeMap::new();
         for profile in profiles {
             let fail = |reason: String| TlsProfileError { profile: profile.name.clone(), reason };
@@ -195,7 +191,10 @@ impl Profiles {
         }
         let profile = self.0.get(name).ok_or_else(|| {
             let name = name.escape_debug();
-            crate::error::denied(format!("the TLS profile `{name}`"), format!("--tls {name}=ca:SOURCE,cert:SOURCE,key:SOURCE"))
+            crate::error::denied(
+                format!("the TLS profile `{name}`"),
+                format!("--tls {name}=ca:SOURCE,cert:SOURCE,key:SOURCE"),
+            )
         })?;
         profile.choose(name).await
     }
@@ -218,7 +217,10 @@ impl Profile {
                     known.parts = parts;
                 }
                 Err(reason) if known.refused.as_ref() != Some(&parts) => {
-                    tracing::warn!(profile = name, "the TLS profile changed and can't be used, the last is kept: {reason}");
+                    tracing::warn!(
+                        profile = name,
+                        "the TLS profile changed and can't be used, the last is kept: {reason}"
+                    );
                     known.refused = Some(parts);
                 }
                 Err(_) => {}
