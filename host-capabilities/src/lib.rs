@@ -6,6 +6,7 @@
 //!
 //! Not in this version: [`MISSING`]; a component that imports one of these is refused before it runs.
 
+pub mod audit;
 pub mod bindings;
 pub mod blobs;
 pub mod config;
@@ -41,6 +42,7 @@ use wasmtime::component::Linker;
 pub use call::{Call, CallData, Subject};
 pub use grants::{Grants, PodSecrets};
 
+use crate::audit::Audit;
 use crate::bindings::vk::host;
 use crate::config::{Config, NodeIdentity};
 use crate::egress::Egress;
@@ -62,6 +64,7 @@ pub struct Capabilities {
     pub(crate) tls: Arc<tls::Profiles>,
     pub(crate) pod_secrets: PodSecrets,
     pub(crate) store: Arc<dyn store::Store>,
+    pub(crate) audit: Audit,
     pub(crate) cache: Arc<store::Cache>,
     pub(crate) events: Arc<events::Events>,
     /// The provider's own series, to be registered.
@@ -76,6 +79,8 @@ pub struct Host {
     pub io: Handle,
     /// Keeps what providers remember.
     pub store: Arc<dyn store::Store>,
+    /// Hears of every use.
+    pub audit: Audit,
 }
 
 impl Capabilities {
@@ -95,6 +100,7 @@ impl Capabilities {
             tls,
             pod_secrets,
             store: host.store.clone(),
+            audit: host.audit.clone(),
             cache: Arc::new(store::Cache::new(quotas.cache_bytes.clone())),
             events: Arc::new(events::Events::new(events)),
             metrics: Arc::new(metrics::Metrics::new(name)),
@@ -123,6 +129,7 @@ impl Capabilities {
             events: self.events.clone(),
             metrics: self.metrics.clone(),
             schedule: self.schedule.clone(),
+            audit: host.audit.clone(),
             quotas,
         }
     }

@@ -29,6 +29,7 @@ use wasmtime::{Store, UpdateDeadline};
 
 use crate::accounting::Outcome;
 use crate::bindings::vk::provider::types::Output as WitOutput;
+use crate::component::check_grants;
 use crate::cause::{Cause, OverBudget};
 use crate::cpu::Meter;
 use crate::engine::Engine;
@@ -38,8 +39,9 @@ use crate::limits::{Limits, Reached};
 use crate::masks::PodMasks;
 use crate::memory::Memory;
 use crate::output::{self, Handed};
-use crate::program::{Live, Program};
+use crate::program::{Live, Program, ReconfigureError};
 use crate::state::State;
+use crate::trace::{self, Taken};
 use crate::version::{self, Stage};
 
 static CALLS: AtomicU64 = AtomicU64::new(0);
@@ -151,6 +153,24 @@ impl Caller {
         self.capabilities.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Changes what it is granted.
+    pub(crate) fn regrant(&self, capabilities: Arc<Capabilities>) -> Result<(), ReconfigureError> {
+        let own = self.capabilities();
+        if own.namespace() != capabilities.namespace() {
+            return Err(ReconfigureError {
+                provider: self.program.name().to_owned(),
+                what: format!("the store {} (to {})", own.namespace(), capabilities.namespace()),
+                why: "what it remembers of its pods is kept under the provider's name, the cluster and the node".to_owned(),
+            });
+        }
+        let version = self.program.live().version.clone();
+        if let Err(error) = check_grants(self.program.name(), &version.inspection, &capabilities) {
+            tracing::warn!(provider = self.program.name(), %error, "the version that serves is granted less than it imports");
+        }
+        *self.capabilities.write().unwrap_or_else(PoisonError::into_inner) = capabilities;
+        Ok(())
+    }
+
     /// What a call that begins now has.
     pub(crate) fn begin(&self) -> Begun {
         Begun { live: self.program.live(), capabilities: self.capabilities() }
@@ -239,22 +259,15 @@ impl Caller {
         let Begun { live, capabilities } = begun;
         let About { export, pod, mask } = about;
         let mask = pod.as_ref().map(|pod| self.masks.with(&pod.uid, mask)).unwrap_or_default();
+        let span = trace::span(self.program.name(), export, pod.as_ref());
         let mut entry = self.program.accounts.enter(export);
         let (lane, waited) = self.program.lanes.enter(export.lane).await;
         let slot = self.program.engine.pool.clone().acquire_owned().await.ok();
         let queued = entry.begin(waited);
         let id = CALLS.fetch_add(1, Ordering::Relaxed);
-        let span = tracing::debug_span!(
-            "call",
-            component = self.program.name(),
-            export = export.name,
-            version = &*live.version.short,
-            pod = pod.as_ref().map(|pod| tracing::field::display(&pod.uid)),
-            call = id,
-            ?queued,
-        );
         let subject = Subject { export: export.name, pod, id, version: live.version.short.clone() };
         let call = Call::new(capabilities.clone(), subject, mask);
+        trace::begins(&span, call.logger(), queued);
         let (sender, answered) = oneshot::channel();
         let answer = Answer { sender, logger: call.logger().clone(), _lane: lane };
         let meter = Meter::new(live.limits.cpu(export), self.program.engine.clock());
@@ -268,10 +281,10 @@ impl Caller {
             last_words,
             slot,
         };
-        let running = self.program.threads.spawn(meter, instance.run(call, answer, body).instrument(span));
+        let running = self.program.threads.spawn(meter, instance.run(call, answer, body).instrument(span.clone()));
         // Until there is an answer the call is its caller's: who goes away ends it. After it, it may be a session.
         let mut running = AbortOnDropHandle::new(running);
-        match answered.await {
+        let result = match answered.await {
             Ok(result) => {
                 drop(running.detach());
                 entry.end(Outcome::answered(&result));
@@ -291,7 +304,9 @@ impl Caller {
                 Ok(Ok(())) => Err(Error::new(Code::Internal, format!("{} ended without an answer", export.name))),
                 Err(error) => Err(Error::new(Code::Internal, format!("{} did not end well: {error}", export.name))),
             },
-        }
+        };
+        trace::answered(&span, &result);
+        result
     }
 }
 
@@ -367,13 +382,8 @@ impl InInstance {
         });
         drop(store);
         drop(slot);
-        tracing::debug!(
-            duration = ?begun.elapsed(),
-            cpu = ?meter.spent_now(),
-            memory,
-            outcome = result.as_ref().map_or_else(|(_, error)| error.code.as_str(), |()| "answered"),
-            "called"
-        );
+        let taken = Taken { duration: begun.elapsed(), cpu: meter.spent_now(), memory };
+        trace::ended(&logger, &taken, result.as_ref().map(|_| ()).map_err(|(_, error)| error));
         if let Err((_, error)) = &result {
             // Mostly there is no such reader.
             let _ = last_words.send(error.clone());

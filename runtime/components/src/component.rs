@@ -239,23 +239,28 @@ impl Compiled {
         Ok(kind)
     }
 
-    /// Whether what it imports is granted. Requests and raw connections grant each other: an engine is reached by either.
+    /// Whether what it imports is granted.
     pub fn check_grants(&self, capabilities: &Capabilities) -> Result<(), LoadError> {
-        let imports = |name: &str| self.inspection.capabilities.iter().any(|own| own == name);
-        let (mut wanted, mut flags) = (Vec::new(), Vec::new());
-        if imports("http") {
-            wanted.push("`http`");
-            flags.push("--allow-http=URL");
-        }
-        if imports("dial") || imports("http") {
-            flags.push("--allow-dial=HOST:PORT or --allow-dial=unix:///PATH");
-        }
-        if imports("dial") {
-            wanted.push("`dial`");
-        }
-        if wanted.is_empty() || capabilities.grants_network() {
-            return Ok(());
-        }
-        Err(LoadError::NotGranted { name: self.name.clone(), wanted: wanted.join(" and "), flags: flags.join(" or ") })
+        check_grants(&self.name, &self.inspection, capabilities)
     }
+}
+
+/// Whether what it imports is granted. Requests and raw connections grant each other: an engine is reached by either.
+pub(crate) fn check_grants(name: &str, inspection: &Inspection, capabilities: &Capabilities) -> Result<(), LoadError> {
+    let imports = |interface: &str| inspection.capabilities.iter().any(|own| own == interface);
+    let (mut wanted, mut flags) = (Vec::new(), Vec::new());
+    if imports("http") {
+        wanted.push("`http`");
+        flags.push("--allow-http=URL");
+    }
+    if imports("dial") || imports("http") {
+        flags.push("--allow-dial=HOST:PORT or --allow-dial=unix:///PATH");
+    }
+    if imports("dial") {
+        wanted.push("`dial`");
+    }
+    if wanted.is_empty() || capabilities.grants_network() {
+        return Ok(());
+    }
+    Err(LoadError::NotGranted { name: name.to_owned(), wanted: wanted.join(" and "), flags: flags.join(" or ") })
 }

@@ -22,7 +22,7 @@ use crate::convert::{from_wit, to_wit};
 use crate::export;
 use crate::function;
 use crate::inspect::ProviderKind;
-use crate::program::Program;
+use crate::program::{Program, ReconfigureError};
 use crate::version::{self, Stage};
 
 /// Pieces of a watch that one call decodes.
@@ -47,6 +47,12 @@ impl ComponentProvider {
     /// What it was granted.
     pub fn capabilities(&self) -> Arc<Capabilities> {
         self.caller.capabilities()
+    }
+
+    /// Changes what it is granted on its node, for calls that begin from now on. What the loaded version imports and is no
+    /// longer granted is denied to it, and said in the log.
+    pub fn regrant(&self, capabilities: Arc<Capabilities>) -> Result<(), ReconfigureError> {
+        self.caller.regrant(capabilities)
     }
 
     /// Whether the version that is loaded now has an optional export.
@@ -340,7 +346,7 @@ impl Watch for ComponentProvider {
                     }
                     // What these pieces said is not lost: the host looks for itself.
                     Err(error) => {
-                        tracing::warn!(component = caller.program.name(), %error, "a watch can't be read");
+                        tracing::warn!(provider = caller.program.name(), %error, "a watch can't be read");
                         vec![Change::Anything]
                     }
                 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use components::{Bytes, CodeCache, Compiled, ComponentProvider, Engine, Limits, LoadError, Program};
 use futures::StreamExt;
+use host_capabilities::audit::Audit;
 use host_capabilities::config::NodeIdentity;
 use host_capabilities::quota::Quotas;
 use host_capabilities::store::Embedded;
@@ -41,6 +42,16 @@ pub fn compile(bytes: &Bytes, limits: &Limits) -> Result<Compiled, LoadError> {
     Compiled::new(engine(), bytes, limits, Some(&CACHE))
 }
 
+/// A version of `misbehaving` that does `FUNCTION=MISDEED`. What is no function of it makes another version that does well.
+pub fn version(does: &str) -> Bytes {
+    const BLANKS: &[u8] = b"what this version does:                                        |";
+    let mut bytes = std::fs::read(component("misbehaving")).unwrap();
+    let at = bytes.windows(BLANKS.len()).position(|found| found == BLANKS).expect("the blanks");
+    let from = at + "what this version does:".len();
+    bytes[from..from + does.len()].copy_from_slice(does.as_bytes());
+    Bytes { name: format!("version {does}"), bytes }
+}
+
 /// A provider that is to be loaded.
 pub struct Loading {
     component: &'static str,
@@ -49,10 +60,18 @@ pub struct Loading {
     is_alone: bool,
 }
 
+/// What a provider stands on.
+pub struct Ground {
+    pub capabilities: Arc<Capabilities>,
+    pub limits: Limits,
+    pub folder: TempDir,
+    turn: Box<dyn Any + Send + Sync>,
+}
+
 /// A provider, and what it stands on.
 pub struct Lab {
     pub provider: Arc<ComponentProvider>,
-    _folder: TempDir,
+    pub folder: TempDir,
     _turn: Box<dyn Any + Send + Sync>,
 }
 
@@ -93,14 +112,21 @@ impl Loading {
     }
 
     pub async fn load_bytes(self, bytes: &Bytes) -> Result<Lab, LoadError> {
+        let compiled = compile(bytes, &self.limits)?;
+        let ground = self.prepare().await;
+        let program = Program::load(engine(), compiled, ground.limits.clone(), &ground.capabilities).await?;
+        Ok(ground.serve(&program))
+    }
+
+    /// Whatever a provider needs, without one.
+    pub async fn prepare(self) -> Ground {
         let turn: Box<dyn Any + Send + Sync> = match self.is_alone {
             true => Box::new(TURNS.clone().write_owned().await),
             false => Box::new(TURNS.clone().read_owned().await),
         };
-        let compiled = compile(bytes, &self.limits)?;
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Embedded::open(&folder.path().join("store.redb")).unwrap());
-        let host = Host { io: Handle::current(), store };
+        let host = Host { io: Handle::current(), store, audit: Audit::default() };
         let node = NodeIdentity {
             cluster: "test".to_owned(),
             name: "node-1".to_owned(),
@@ -110,9 +136,15 @@ impl Loading {
         };
         let quotas = Quotas::new(self.component, &self.limits.quotas);
         let capabilities = Arc::new(Capabilities::new(quotas, node, self.grants, &host, Box::new(drop)));
-        let program = Program::load(engine(), compiled, self.limits, &capabilities).await?;
-        let provider = ComponentProvider::new(&program, capabilities);
-        Ok(Lab { provider: Arc::new(provider), _folder: folder, _turn: turn })
+        Ground { capabilities, limits: self.limits, folder, turn }
+    }
+}
+
+impl Ground {
+    /// With a program.
+    pub fn serve(self, program: &Arc<Program>) -> Lab {
+        let provider = ComponentProvider::new(program, self.capabilities);
+        Lab { provider: Arc::new(provider), folder: self.folder, _turn: self.turn }
     }
 }
 

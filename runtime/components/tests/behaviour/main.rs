@@ -18,4 +18,6 @@ mod limits;
 mod load;
 mod secrets;
 mod streams;
+mod supervisor;
+mod swap;
 mod watch;

@@ -37,6 +37,7 @@ pub async fn commit(misdeed: &str) -> Result<()> {
         "pointer" => garbage::pointer(),
         "discriminant" => garbage::discriminant(),
         "slow" => clock::sleep(500_000_000).await,
+        "ask-for-more" => return Err(tell_the_operators().await?),
         other => return Err(Error::invalid(format!("`{other}` is no misdeed"))),
     }
     Ok(())
