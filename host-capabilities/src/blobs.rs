@@ -10,6 +10,7 @@ use bytes::Bytes;
 use provider::{Code, Content};
 use wasmtime::component::{Access, Accessor, Resource};
 
+use crate::audit::Used;
 use crate::bindings::vk::host::blobs;
 use crate::bindings::vk::host::types::Source;
 use crate::error::{Error, denied, error, from_provider};
@@ -20,6 +21,8 @@ use crate::{Call, CallData};
 
 const MAX_READ: u32 = 4 << 20;
 const MAX_SPOOL: usize = 16 << 20;
+/// What the audit log calls a pod's Secret.
+const SECRET: &str = "a file of the pod's Secrets";
 
 /// A content, and whether the guest may see it.
 pub struct Blob {
@@ -38,7 +41,9 @@ impl Call {
     fn readable_blob(&self, blob: &Resource<Blob>) -> wasmtime::Result<Result<Readable, Error>> {
         let blob = self.table.get(blob)?;
         if blob.sensitive && !self.capabilities.pod_secrets.may_reveal() {
-            return Ok(Err(denied("reading a pod's Secret", "--pod-secrets=reveal")));
+            let denied = denied("reading a pod's Secret", "--pod-secrets=reveal");
+            self.logger.used(Some(&denied), || Used::new("blobs", "read", SECRET));
+            return Ok(Err(denied));
         }
         let shown_to = blob.sensitive.then(|| self.logger.clone());
         Ok(Ok(Readable { content: blob.content.clone(), shown_to }))
@@ -57,6 +62,7 @@ impl Readable {
         let bytes = self.content.read().await?;
         if let Some(logger) = self.shown_to {
             logger.remember_shown(&bytes);
+            logger.used(None, || Used { bytes_in: Some(bytes.len() as u64), ..Used::new("blobs", "read", SECRET) });
         }
         Ok(bytes)
     }

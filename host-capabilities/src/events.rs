@@ -13,10 +13,11 @@ use tracing::Level;
 use wasmtime::bail;
 
 use crate::Call;
+use crate::audit::Used;
 use crate::bindings::vk::host::{events, types};
 use crate::line_of_call;
 use crate::log::cut;
-use crate::quota::Throughput;
+use crate::quota::{Reached, Throughput};
 
 const MAX_MESSAGE: usize = 1_024;
 const MAX_REASON: usize = 128;
@@ -62,10 +63,10 @@ impl Events {
         Self { sink, seen: Mutex::default() }
     }
 
-    /// Whether an Event passes; what was dropped before it. One that is dropped may come again under its key.
-    fn pass(&self, rate: &Throughput, uid: &str, key: &str) -> Option<u64> {
+    /// Whether an Event passes, and what was dropped before it; none: it was told already. One that is dropped may come again under its key.
+    fn pass(&self, rate: &Throughput, uid: &str, key: &str) -> Option<Result<u64, Reached>> {
         if key.is_empty() {
-            return rate.take(1).ok();
+            return Some(rate.take(1));
         }
         let mut hasher = DefaultHasher::new();
         (uid, key).hash(&mut hasher);
@@ -74,7 +75,10 @@ impl Events {
         if seen.keys.contains(&entry) {
             return None;
         }
-        let dropped = rate.take(1).ok()?;
+        let dropped = match rate.take(1) {
+            Ok(dropped) => dropped,
+            reached => return Some(reached),
+        };
         seen.keys.insert(entry);
         seen.order.push_back(entry);
         if seen.order.len() > REMEMBERED
@@ -82,7 +86,7 @@ impl Events {
         {
             seen.keys.remove(&oldest);
         }
-        Some(dropped)
+        Some(Ok(dropped))
     }
 }
 
@@ -94,7 +98,13 @@ impl events::Host for Call {
         if names.chain([&event.container]).any(|name| name.len() > MAX_NAME) {
             bail!("events.emit: a name of more than {MAX_NAME} bytes is nobody's");
         }
-        let Some(dropped) = own.pass(&self.capabilities.quotas.events, uid, &event.key) else { return Ok(()) };
+        let Some(passed) = own.pass(&self.capabilities.quotas.events, uid, &event.key) else { return Ok(()) };
+        let refused = passed.clone().err().map(|reached| reached.of("events"));
+        self.logger.used(refused.as_ref(), || {
+            let on = pod.as_ref().map_or_else(|| "Node".to_owned(), |pod| format!("{}/{}", pod.namespace, pod.name));
+            Used::new("events", "emit", format!("{on} {}", event.reason))
+        });
+        let Ok(dropped) = passed else { return Ok(()) };
         if dropped > 0 {
             let why = "Events of the provider were dropped: --limit events=VALUE raises the limit";
             line_of_call!(&self.logger, Level::WARN, dropped, "{why}");

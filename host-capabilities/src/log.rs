@@ -5,13 +5,16 @@
 //! this provider was shown are masked, and control characters are escaped: a line is one line. The last error of a call, or
 //! all lines from a panic on, are kept as its last words, up to 512 bytes: what is said of a guest that traps.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::Level as TracingLevel;
 
 pub use crate::bindings::vk::host::log::Level;
 
+use crate::audit::Used;
 use crate::bindings::vk::host::log;
+use crate::error::Error;
 use crate::mask::Mask;
 use crate::{Call, Capabilities, Subject};
 
@@ -82,6 +85,21 @@ impl Logger {
     /// What the call is about.
     pub fn subject(&self) -> &Subject {
         &self.call.subject
+    }
+
+    /// Whether the audit log wants to know of uses.
+    pub(crate) fn is_audited(&self) -> bool {
+        self.capabilities.audit.is_on()
+    }
+
+    /// Records of the provider that wait to be written.
+    pub(crate) fn audited(&self) -> &Arc<AtomicUsize> {
+        &self.capabilities.quotas.audited
+    }
+
+    /// Tells the audit log of a use, which ended with this error or well.
+    pub(crate) fn used(&self, error: Option<&Error>, used: impl FnOnce() -> Used) {
+        self.capabilities.audit.used(self, error, used);
     }
 
     pub(crate) fn new(capabilities: Arc<Capabilities>, subject: Subject, mask: Arc<Mask>) -> Self {

@@ -17,6 +17,7 @@ use wasmtime::bail;
 use wasmtime::component::{Access, Accessor, Resource, StreamReader};
 
 use super::policy::{Address, check, parse};
+use crate::audit::Used;
 use crate::bindings::vk::host::dial::{self, Options, Sending};
 use crate::bindings::vk::host::types::Source;
 use crate::egress::Egress;
@@ -178,7 +179,10 @@ impl<T: Send + 'static> dial::HostWithStore<T> for CallData {
                 Err(_) => Err(error(Code::Timeout, format!("dial: {address} did not answer within {timeout:?}"))),
             }
         };
-        match connecting.await {
+        let connected = connecting.await;
+        let logger = accessor.with(|mut access| access.get().logger.clone());
+        logger.used(connected.as_ref().err(), || Used::new("dial", "connect", &address));
+        match connected {
             Ok(connection) => accessor.with(|mut access| Ok(Ok(access.get().table.push(connection)?))),
             Err(error) => Ok(Err(error)),
         }

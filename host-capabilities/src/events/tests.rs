@@ -97,7 +97,7 @@ async fn what_is_remembered_of_keys_is_bounded() {
     bounds.set("events", "1000").unwrap().unwrap();
     let quotas = crate::quota::Quotas::new("mock", &bounds);
     for n in 0..REMEMBERED + 100 {
-        assert_eq!(events.pass(&quotas.events, "uid", &n.to_string()), Some(0));
+        assert_eq!(events.pass(&quotas.events, "uid", &n.to_string()), Some(Ok(0)));
     }
     let seen = events.seen.lock().unwrap();
     assert_eq!((seen.keys.len(), seen.order.len()), (REMEMBERED, REMEMBERED));

@@ -14,8 +14,9 @@ use wasmtime::component::Accessor;
 
 use super::client::{RequestBody, empty, full};
 use super::inject::{Injection, searched};
-use super::policy::{Endpoint, authority, check, headers, parse_endpoint, parse_url, shown, target};
+use super::policy::{Endpoint, authority, check, headers, parse_endpoint, parse_url, shown, shown_text, target};
 use super::{redirect, trace};
+use crate::audit::Used;
 use crate::bindings::vk::host::http as wit;
 use crate::error::{Error, error, from_provider};
 use crate::http::Http;
@@ -55,6 +56,15 @@ enum Body {
 }
 
 impl Body {
+    /// Its bytes, where they are known before it is sent.
+    fn size(&self) -> Option<u64> {
+        match self {
+            Self::None => Some(0),
+            Self::Bytes(bytes) => Some(bytes.len() as u64),
+            Self::Stream(_) => None,
+        }
+    }
+
     /// The body to send now; what is left can be sent again after a redirect, or not.
     fn take(&mut self, filling: &Arc<Filling>) -> Result<(RequestBody, bool), Error> {
         Ok(match std::mem::replace(self, Self::None) {
@@ -88,6 +98,16 @@ impl<S: Stream + Unpin> Stream for SyncStream<S> {
 
 impl Outgoing {
     fn read(request: wit::Request, body: Body, injection: Injection, logger: Logger) -> Result<Self, Error> {
+        let own = logger.clone();
+        let asked = own.is_audited().then(|| (request.method.clone(), shown_text(&request.url)));
+        Self::check(request, body, injection, logger).inspect_err(|error| {
+            if let Some((method, url)) = asked {
+                own.used(Some(error), || Used::new("http", &method, url));
+            }
+        })
+    }
+
+    fn check(request: wit::Request, body: Body, injection: Injection, logger: Logger) -> Result<Self, Error> {
         let method = Method::from_bytes(request.method.as_bytes())
             .ok()
             .filter(|method| *method != Method::CONNECT)
@@ -131,26 +151,38 @@ impl Http {
         answered.map_err(|error| out.injection.error(error))
     }
 
+    /// Sends the request as it is now; tells whether it could be sent again.
+    async fn ask(&self, out: &mut Outgoing, started: Instant, sent: u8) -> Result<(Response<Incoming>, bool), Error> {
+        check(&self.rules, &self.dial, out.method.as_str(), &out.url, &out.endpoint)?;
+        let filling = out.injection.towards(&out.url, &out.endpoint);
+        let (body, can_repeat) = out.body.take(&filling)?;
+        let mut request = build(out, body, &filling)?;
+        let span = trace::span(&out.method, &out.url, sent, &out.logger);
+        trace::tell(&span, request.headers_mut());
+        let timeout = out.timeout.saturating_sub(started.elapsed());
+        let exchange = self.exchange(&out.endpoint, &out.tls, request).instrument(span.clone());
+        let exchange = tokio::time::timeout(timeout, exchange).await;
+        let exchanged = exchange.unwrap_or_else(|_| {
+            let message = format!("http: {} {} had no answer within {:?}", out.method, shown(&out.url), out.timeout);
+            Err(error(Code::Timeout, message))
+        });
+        trace::ended(&span, &exchanged);
+        Ok((exchanged?, can_repeat))
+    }
+
     async fn follow(&self, out: &mut Outgoing) -> Result<Answer, Error> {
         let mut left = out.redirects;
         let started = Instant::now();
         loop {
-            check(&self.rules, &self.dial, out.method.as_str(), &out.url, &out.endpoint)?;
-            let filling = out.injection.towards(&out.url, &out.endpoint);
-            let (body, can_repeat) = out.body.take(&filling)?;
-            let mut request = build(out, body, &filling)?;
-            let span = trace::span(&out.method, &out.url, out.redirects - left, &out.logger);
-            trace::tell(&span, request.headers_mut());
-            let timeout = out.timeout.saturating_sub(started.elapsed());
-            let exchange = self.exchange(&out.endpoint, &out.tls, request).instrument(span.clone());
-            let exchange = tokio::time::timeout(timeout, exchange).await;
-            let exchanged = exchange.unwrap_or_else(|_| {
-                let message =
-                    format!("http: {} {} had no answer within {:?}", out.method, shown(&out.url), out.timeout);
-                Err(error(Code::Timeout, message))
+            let bytes = out.body.size();
+            let asked = self.ask(out, started, out.redirects - left).await;
+            let status = asked.as_ref().ok().map(|(response, _)| response.status().as_u16());
+            out.logger.used(asked.as_ref().err(), || Used {
+                status,
+                bytes_out: bytes,
+                ..Used::new("http", out.method.as_str(), audited(&out.url, &out.endpoint))
             });
-            trace::ended(&span, &exchanged);
-            let response = exchanged?;
+            let (response, can_repeat) = asked?;
             match redirect::next(response.status(), response.headers(), &out.url, &out.method) {
                 Some(next) if left > 0 && (can_repeat || !next.keeps_body) => {
                     left -= 1;
@@ -160,8 +192,12 @@ impl Http {
                     }
                     redirect::strip(&mut out.headers, &out.url, &next.url);
                     out.injection.follow(&out.url, &next.url, &out.endpoint, &mut out.headers)?;
-                    out.url = parse_url(next.url.as_str())?;
-                    out.target = target(next.url.as_str(), &out.url)?;
+                    let read = parse_url(next.url.as_str())
+                        .and_then(|url| Ok((target(next.url.as_str(), &url)?, url)))
+                        .inspect_err(|error| {
+                            out.logger.used(Some(error), || Used::new("http", "redirect", shown_text(next.url.as_str())));
+                        });
+                    (out.target, out.url) = read?;
                     out.method = next.method;
                 }
                 _ => {
@@ -181,6 +217,15 @@ impl Http {
                 }
             }
         }
+    }
+}
+
+/// Where a request goes, for the audit log.
+fn audited(url: &url::Url, endpoint: &Endpoint) -> String {
+    match endpoint {
+        Endpoint::Url => shown(url),
+        Endpoint::Unix(path) => format!("{} by unix://{path}", shown(url)),
+        Endpoint::Tcp(host, port) => format!("{} by tcp://{host}:{port}", shown(url)),
     }
 }
 
@@ -312,12 +357,18 @@ impl<T: Send + 'static> wit::HostWithStore<T> for CallData {
     ) -> wasmtime::Result<Result<wit::FullResponse, Error>> {
         let body = take_body(accessor, &mut request)?;
         let (own, injection, logger) = accessor.with(|mut access| access.get().sending());
+        let reader = logger.clone();
         let fetched = async {
             let _held = hold(&body, &own.quotas)?;
             let out = Outgoing::read(request, body, injection, logger)?;
             let idle = out.idle_timeout;
             let (head, content) = own.http.send(out).await?.into_content(idle, &own.quotas);
-            let body = collect(content, max, &head.url, &own.quotas).await?;
+            let body = collect(content, max, &head.url, &own.quotas).await;
+            reader.used(body.as_ref().err(), || Used {
+                bytes_in: body.as_ref().ok().map(|body| body.len() as u64),
+                ..Used::new("http", "body", shown_text(&head.url))
+            });
+            let body = body?;
             Ok(wit::FullResponse { head, body })
         };
         Ok(fetched.await)

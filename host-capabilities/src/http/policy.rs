@@ -133,7 +133,7 @@ pub(super) fn shown(url: &Url) -> String {
 }
 
 /// What may be said of a URL that is not even one: no query, no user and password, no line of its own.
-fn shown_text(text: &str) -> String {
+pub(super) fn shown_text(text: &str) -> String {
     let text = text.split(['?', '#']).next().unwrap_or_default();
     let (scheme, rest) = text.split_once("//").map_or(("", text), |(scheme, rest)| (scheme, rest));
     let shown = rest.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, host)| format!("{scheme}//***@{host}"));

@@ -27,6 +27,7 @@ mod room;
 mod socket;
 mod throughput;
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -72,6 +73,8 @@ pub struct Quotas {
     idle: Mutex<Vec<Weak<dyn CloseIdle>>>,
     /// Writes to the store that are under way: one provider's don't fill the queue of all.
     writes: Semaphore,
+    /// Records of the audit log that wait to be written.
+    pub(crate) audited: Arc<AtomicUsize>,
 }
 
 /// Keeps connections that nobody uses now, and can give them up.
@@ -116,6 +119,7 @@ impl Quotas {
             others: Mutex::default(),
             idle: Mutex::default(),
             writes: Semaphore::new(WRITES),
+            audited: Arc::default(),
         })
     }
 

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::binding::Binding;
 use super::key::{self, Algorithm};
 use super::{Mode, Value};
+use crate::audit::Used;
 use crate::bindings::vk::host::secrets;
 use crate::error::{Error, denied, error};
 use crate::line_of_call;
@@ -78,9 +79,17 @@ impl Call {
         match &outcome {
             Ok(_) => line_of_call!(&self.logger, Level::TRACE, secret = name, how, "a secret is used"),
             Err(error) => {
-                line_of_call!(&self.logger, Level::DEBUG, secret = name, how, code = error.code, "a secret is not used");
+                line_of_call!(
+                    &self.logger,
+                    Level::DEBUG,
+                    secret = name,
+                    how,
+                    code = error.code,
+                    "a secret is not used"
+                );
             }
         }
+        self.logger.used(outcome.as_ref().err(), || Used::new("secrets", how, name));
         outcome
     }
 }
@@ -92,8 +101,15 @@ impl<T: Send> secrets::HostWithStore<T> for CallData {
         accessor: &Accessor<T, Self>,
         names: Vec<String>,
     ) -> wasmtime::Result<Result<Vec<Resource<Secret>>, Error>> {
-        let capabilities = accessor.with(|mut access| access.get().capabilities.clone());
-        match capabilities.secrets.open(&names).await {
+        let (capabilities, logger) = accessor.with(|mut access| {
+            let call = access.get();
+            (call.capabilities.clone(), call.logger.clone())
+        });
+        let opened = capabilities.secrets.open(&names).await;
+        for name in &names {
+            logger.used(opened.as_ref().err(), || Used::new("secrets", "open", name));
+        }
+        match opened {
             Err(error) => Ok(Err(error)),
             Ok(opened) => accessor.with(|mut access| {
                 let call = access.get();

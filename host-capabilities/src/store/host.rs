@@ -1,12 +1,15 @@
 //! `store` and `cache` as a guest sees them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::Accessor;
 
 use super::{Condition, Entry, Extent, StoreError, expiry};
+use crate::audit::{Used, key_prefix};
 use crate::bindings::vk::host::{cache, store};
 use crate::error::Error;
+use crate::log::Logger;
 use crate::quota::Limit;
 use crate::{Call, CallData, Capabilities};
 
@@ -68,10 +71,23 @@ impl Capabilities {
 
 impl store::Host for Call {}
 
+/// What a call of the store stands on.
+fn own<T: Send>(accessor: &Accessor<T, CallData>) -> (Arc<Capabilities>, Logger) {
+    accessor.with(|mut access| {
+        let call = access.get();
+        (call.capabilities.clone(), call.logger.clone())
+    })
+}
+
 impl<T: Send> store::HostWithStore<T> for CallData {
     async fn get(accessor: &Accessor<T, Self>, key: String) -> wasmtime::Result<Result<Option<store::Entry>, Error>> {
-        let own = accessor.with(|mut access| access.get().capabilities.clone());
-        Ok(own.store.get(&own.namespace, &key).await.map(|entry| entry.map(Into::into)).map_err(Into::into))
+        let (own, logger) = own(accessor);
+        let got: Result<Option<Entry>, Error> = own.store.get(&own.namespace, &key).await.map_err(Into::into);
+        logger.used(got.as_ref().err(), || Used {
+            bytes_in: got.as_ref().ok().map(|entry| entry.as_ref().map_or(0, |entry| entry.value.len() as u64)),
+            ..Used::new("store", "get", key_prefix(&key))
+        });
+        Ok(got.map(|entry| entry.map(Into::into)))
     }
 
     async fn put(
@@ -81,8 +97,11 @@ impl<T: Send> store::HostWithStore<T> for CallData {
         condition: store::Condition,
         time_to_live: Option<u64>,
     ) -> wasmtime::Result<Result<u64, Error>> {
-        let own = accessor.with(|mut access| access.get().capabilities.clone());
-        Ok(own.put(key, value, condition.into(), time_to_live).await)
+        let (own, logger) = own(accessor);
+        let (about, size) = (key_prefix(&key), value.len() as u64);
+        let put = own.put(key, value, condition.into(), time_to_live).await;
+        logger.used(put.as_ref().err(), || Used { bytes_out: Some(size), ..Used::new("store", "put", about) });
+        Ok(put)
     }
 
     async fn delete(
@@ -90,9 +109,13 @@ impl<T: Send> store::HostWithStore<T> for CallData {
         key: String,
         condition: store::Condition,
     ) -> wasmtime::Result<Result<(), Error>> {
-        let own = accessor.with(|mut access| access.get().capabilities.clone());
+        let (own, logger) = own(accessor);
+        let about = key_prefix(&key);
         let _turn = own.quotas.write(0).await;
-        Ok(own.store.delete(&own.namespace, key, condition.into()).await.map_err(Into::into))
+        let deleted: Result<(), Error> =
+            own.store.delete(&own.namespace, key, condition.into()).await.map_err(Into::into);
+        logger.used(deleted.as_ref().err(), || Used::new("store", "delete", about));
+        Ok(deleted)
     }
 
     async fn scan(
@@ -101,14 +124,20 @@ impl<T: Send> store::HostWithStore<T> for CallData {
         after: String,
         max: u32,
     ) -> wasmtime::Result<Result<Vec<store::Entry>, Error>> {
-        let own = accessor.with(|mut access| access.get().capabilities.clone());
+        let (own, logger) = own(accessor);
         let found = own.store.scan(&own.namespace, &prefix, &after, max.min(MAX_SCAN) as usize).await;
-        Ok(found.map(|entries| entries.into_iter().map(Into::into).collect()).map_err(Into::into))
+        let found: Result<Vec<Entry>, Error> = found.map_err(Into::into);
+        logger.used(found.as_ref().err(), || Used {
+            bytes_in: found.as_ref().ok().map(|found| found.iter().map(|entry| entry.value.len() as u64).sum()),
+            ..Used::new("store", "scan", key_prefix(&prefix))
+        });
+        Ok(found.map(|entries| entries.into_iter().map(Into::into).collect()))
     }
 }
 
 impl cache::Host for Call {
     fn get(&mut self, key: String) -> wasmtime::Result<Option<store::Entry>> {
+        self.logger.used(None, || Used::new("cache", "get", key_prefix(&key)));
         Ok(self.capabilities.cache.get(&key).map(Into::into))
     }
 
@@ -119,11 +148,17 @@ impl cache::Host for Call {
         condition: store::Condition,
         time_to_live: u64,
     ) -> wasmtime::Result<Result<u64, Error>> {
+        let (about, size) = (key_prefix(&key), value.len() as u64);
         let put = self.capabilities.cache.put(key, value, condition.into(), Duration::from_nanos(time_to_live));
-        Ok(put.map_err(Into::into))
+        let put: Result<u64, Error> = put.map_err(Into::into);
+        self.logger.used(put.as_ref().err(), || Used { bytes_out: Some(size), ..Used::new("cache", "put", about) });
+        Ok(put)
     }
 
     fn delete(&mut self, key: String, condition: store::Condition) -> wasmtime::Result<Result<(), Error>> {
-        Ok(self.capabilities.cache.delete(&key, condition.into()).map_err(Into::into))
+        let deleted: Result<(), Error> =
+            self.capabilities.cache.delete(&key, condition.into()).map_err(Into::into);
+        self.logger.used(deleted.as_ref().err(), || Used::new("cache", "delete", key_prefix(&key)));
+        Ok(deleted)
     }
 }

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use wasmtime::component::{Accessor, StreamReader};
 use wasmtime::{Engine, Store};
 
+use crate::audit::Audit;
 use crate::bindings::vk::host::blobs;
 use crate::bindings::vk::host::types::Source;
 use crate::config::NodeIdentity;
@@ -67,19 +68,24 @@ impl Guest {
         for (name, value) in limits {
             bounds.set(name, value).unwrap().unwrap();
         }
-        Self::made(grants, Mask::default(), &bounds)
+        Self::made(grants, Mask::default(), &bounds, &Audit::default())
+    }
+
+    /// A call whose uses are told to an audit log.
+    pub(crate) fn audited(grants: Grants, audit: &Audit) -> Self {
+        Self::made(grants, Mask::default(), &Bounds::default(), audit)
     }
 
     /// A call that was given a pod's secret values.
     pub(crate) fn with_mask(grants: Grants, mask: Mask) -> Self {
-        Self::made(grants, mask, &Bounds::default())
+        Self::made(grants, mask, &Bounds::default(), &Audit::default())
     }
 
-    fn made(grants: Grants, mask: Mask, bounds: &Bounds) -> Self {
+    fn made(grants: Grants, mask: Mask, bounds: &Bounds, audit: &Audit) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let quotas = Quotas::new("mock", bounds);
         let host =
-            Host { io: Handle::current(), store: Arc::new(Embedded::open(&folder.path().join("store.redb")).unwrap()) };
+            Host { io: Handle::current(), store: Arc::new(Embedded::open(&folder.path().join("store.redb")).unwrap()), audit: audit.clone() };
         let events = Arc::new(Mutex::new(Vec::new()));
         let told = events.clone();
         let node = NodeIdentity {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use components::{Bytes, Compiled, ComponentProvider, Engine, Limits, Program};
+use host_capabilities::audit::Audit;
 use host_capabilities::config::{Config as ProviderConfig, NodeIdentity};
 use host_capabilities::quota::{Bounds, Quotas};
 use host_capabilities::store::Embedded;
@@ -42,7 +43,7 @@ async fn provider(component: &Path) -> Result<Arc<ComponentProvider>> {
     let (engine, limits) = (Engine::new()?, Limits::default());
     let compiled = Compiled::new(&engine, &Bytes::read(component, limits.component_size)?, &limits, None)?;
     let store = Arc::new(Embedded::open(&folder.path().join("store.redb"))?);
-    let host = Host { io: tokio::runtime::Handle::current(), store };
+    let host = Host { io: tokio::runtime::Handle::current(), store, audit: Audit::default() };
     let node = NodeIdentity {
         cluster: "bench".into(),
         name: "bench".into(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Embedded;
+use crate::audit::Audit;
 use crate::bindings::vk::host::{cache, store};
 use crate::config::NodeIdentity;
 use crate::quota::{Bounds, Quotas};
@@ -45,7 +46,7 @@ fn beside(host: &Host, provider: &str, cluster: &str, node: &str) -> Guest {
 async fn what_one_provider_keeps_no_other_sees_nor_the_same_on_another_node() {
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(Embedded::open(&folder.path().join("store.redb")).unwrap());
-    let host = Host { io: tokio::runtime::Handle::current(), store };
+    let host = Host { io: tokio::runtime::Handle::current(), store, audit: Audit::default() };
     let others = [
         ("hyper", "one", "b"),
         ("hyper", "two", "a"),

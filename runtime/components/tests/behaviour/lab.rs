@@ -112,8 +112,8 @@ impl Loading {
     }
 
     pub async fn load_bytes(self, bytes: &Bytes) -> Result<Lab, LoadError> {
-        let compiled = compile(bytes, &self.limits)?;
         let ground = self.prepare().await;
+        let compiled = compile(bytes, &ground.limits)?;
         let program = Program::load(engine(), compiled, ground.limits.clone(), &ground.capabilities).await?;
         Ok(ground.serve(&program))
     }
