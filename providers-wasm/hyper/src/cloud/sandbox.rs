@@ -54,12 +54,16 @@ pub async fn run(engine: &Engine, config: &SandboxConfig) -> Result<PodState> {
 /// Kills what runs in a sandbox.
 pub async fn stop(engine: &Engine, pod: &PodKey, id: &str) -> Result<()> {
     let members = members(engine, pod).await?;
-    let members = members.iter().filter(|own| id == id_of(engine, pod, own.labels.sandbox_attempt()));
-    let members: Vec<_> = members.map(|own| Member { id: own.id.clone(), status: own.status.clone() }).collect();
+    let in_it = members.iter().filter(|own| id == id_of(engine, pod, own.labels.sandbox_attempt()));
+    let attempt = in_it.clone().next().map(|own| own.labels.sandbox_attempt());
+    let members: Vec<_> = in_it.map(|own| Member { id: own.id.clone(), status: own.status.clone() }).collect();
     kill(engine, &members).await?;
-    if let Some(mut own) = record::get(pod).await?
-        && id_of(engine, pod, own.attempt) == id
-    {
+    let own = match record::get(pod).await? {
+        Some(own) => Some(own).filter(|own| id_of(engine, pod, own.attempt) == id),
+        // The entry was lost, and the containers would go on to stand for a sandbox that runs.
+        None => attempt.map(|attempt| Record::new(pod, attempt)),
+    };
+    if let Some(mut own) = own {
         own.stage = Stage::Stopped;
         own.put().await?;
     }
