@@ -194,6 +194,29 @@ impl Limits {
         Ok(())
     }
 
+    /// All of them as they are written: name and value. `wall` only if it was set: else each export has its own.
+    pub fn written(&self) -> Vec<(String, String)> {
+        let size = |bytes: u64| Size(bytes).to_string();
+        let mut all = vec![
+            ("memory".to_owned(), size(self.memory)),
+            ("table-elements".to_owned(), self.table_elements.to_string()),
+            ("cpu".to_owned(), written_time(self.cpu)),
+            ("host-memory".to_owned(), size(self.host_memory as u64)),
+            ("calls".to_owned(), self.calls.to_string()),
+            ("streams".to_owned(), self.streams.to_string()),
+            ("sessions".to_owned(), self.sessions.to_string()),
+            ("drain".to_owned(), written_time(self.drain)),
+            ("component-size".to_owned(), size(self.component_size)),
+        ];
+        all.extend(self.wall.map(|wall| ("wall".to_owned(), written_time(wall))));
+        for (export, times) in &self.exports {
+            all.extend(times.cpu.map(|cpu| (format!("cpu.{export}"), written_time(cpu))));
+            all.extend(times.wall.map(|wall| (format!("wall.{export}"), written_time(wall))));
+        }
+        all.extend(self.quotas.written().map(|(name, value)| (name.to_owned(), value)));
+        all
+    }
+
     fn times(&mut self, limit: &'static str, export: &str) -> Result<&mut Times, LimitError> {
         let known = export::ALL.iter().find(|known| known.name == export);
         let name = known.map(|known| known.name);
@@ -243,6 +266,10 @@ fn exports() -> String {
     export::ALL.iter().map(|export| export.name).collect::<Vec<_>>().join(", ")
 }
 
+fn written_time(time: Duration) -> String {
+    if time.subsec_millis() == 0 { format!("{}s", time.as_secs()) } else { format!("{}ms", time.as_millis()) }
+}
+
 fn number(text: &str) -> Option<usize> {
     text.parse().ok().filter(|number| *number > 0)
 }
@@ -273,6 +300,8 @@ pub(crate) enum Reached {
     Streams(usize),
     /// Streams that keep their instance.
     Sessions(usize),
+    /// Host functions that wait at once.
+    Tasks(u64),
 }
 
 impl Reached {
@@ -287,6 +316,7 @@ impl Reached {
             Self::Stack => "stack",
             Self::Streams(_) => "streams",
             Self::Sessions(_) => "sessions",
+            Self::Tasks(_) => "tasks",
         }
     }
 }
@@ -303,6 +333,7 @@ impl fmt::Display for Reached {
             }
             Self::Stack => f.write_str("the end of its stack (a recursion without end)"),
             Self::Streams(limit) => write!(f, "the limit streams={limit} (open streams)"),
+            Self::Tasks(limit) => write!(f, "the limit tasks={limit} ({})", Limit::Tasks.what()),
             Self::Sessions(limit) => write!(f, "the limit sessions={limit} (streams of the guest's own making)"),
         }
     }
@@ -351,6 +382,13 @@ mod tests {
         for limit in Limit::ALL {
             assert!(names().contains(limit.name()));
         }
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let limits: Limits = "memory=128Mi,cpu=1500ms,wall.pods.create=30s,wall=2m,calls=16".parse().unwrap();
+        let text: Vec<String> = limits.written().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(text.join(",").parse::<Limits>().unwrap(), limits, "{text:?}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use host_capabilities::tls::TlsProfile;
 use host_capabilities::{dial, http};
 
 use crate::config::ConfigArguments;
-use crate::configuration::{LogFormat, LogLevel, OperatingSystem, PodSecretsUse, plan};
+use crate::configuration::{AuditedUses, LogFormat, LogLevel, OperatingSystem, PodSecretsUse, Shutdown, plan};
 use crate::diff::DiffArguments;
 use crate::gc::GcCommand;
 use crate::fetching::FetchArguments;
@@ -139,6 +139,9 @@ pub struct RunArguments {
     /// The provider, a WebAssembly component: PATH, configmap://NAMESPACE/NAME[/KEY] or oci://REGISTRY/REPOSITORY[:TAG][@DIGEST]
     #[arg(long, value_name = "ADDRESS", value_parser = address, help_heading = "Provider")]
     pub component: Option<String>,
+    /// For who writes a provider: each new build of its file runs within a second, and is not taken back when it does badly
+    #[arg(long, help_heading = "Provider")]
+    pub watch: bool,
     #[command(flatten)]
     pub source: SourceArguments,
     /// Tell the provider something
@@ -211,6 +214,16 @@ pub struct RunArguments {
     /// How to reach the cluster [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]
     pub kubeconfig: Option<PathBuf>,
+    /// Join with the credentials of this kubeconfig: the node asks for a client certificate of its own, and renews it. A
+    /// --kubeconfig that is not there is written then
+    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
+    pub bootstrap_kubeconfig: Option<PathBuf>,
+    /// Ask for the kubelet API's certificate too, and renew it; it is self-signed until somebody approves it
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = ArgAction::Set, help_heading = "Cluster")]
+    pub rotate_server_certificates: bool,
+    /// What becomes of the node when this ends: it is left with its pods, cordoned, or drained
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Shutdown::Leave, help_heading = "Node")]
+    pub shutdown: Shutdown,
     /// Tells this cluster from others at the backend [default: made of the cluster's CA certificate]
     #[arg(long, value_name = "NAME", value_parser = cluster_id, help_heading = "Cluster")]
     pub cluster_id: Option<String>,
@@ -248,6 +261,12 @@ pub struct RunArguments {
     /// What providers remember, and compiled code [default: /var/lib/vk-runtime/NODENAME, or below ~/.local/state]
     #[arg(long, value_name = "FOLDER", help_heading = "Process")]
     pub state_dir: Option<PathBuf>,
+    /// Write down what providers use of their capabilities: off, refusals or all
+    #[arg(long, value_name = "USES", value_enum, default_value_t = AuditedUses::Off, hide_possible_values = true, help_heading = "Process")]
+    pub audit: AuditedUses,
+    /// Where: JSON, a line for each use [default: the log]
+    #[arg(long, value_name = "FILE", help_heading = "Process")]
+    pub audit_file: Option<PathBuf>,
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Process")]
     pub log_format: LogFormat,

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use components::{Program, Series};
+use host_capabilities::audit::Audit;
 use host_capabilities::metrics::{Metrics as ProviderMetrics, Registered};
 use host_capabilities::quota::LimitMetrics;
 use kubelet_api::Metrics;
@@ -20,18 +21,28 @@ pub struct Page(Registry);
 
 impl Page {
     /// Of a node.
-    pub fn of_node(provider: Arc<ProviderMetrics>, program: &Arc<Program>, limits: &LimitMetrics) -> Self {
+    pub fn of_node(
+        provider: Arc<ProviderMetrics>,
+        program: &Arc<Program>,
+        limits: &LimitMetrics,
+        audit: &Audit,
+    ) -> Self {
         let program = program.clone();
-        let mut page = Self::of_process(move || vec![program.clone()], limits);
+        let mut page = Self::of_process(move || vec![program.clone()], limits, audit);
         page.0.register_collector(Box::new(Registered(provider)));
         page
     }
 
     /// Of the process, with the programs that there are whenever it is asked for.
-    pub fn of_process(programs: impl Fn() -> Vec<Arc<Program>> + Send + Sync + 'static, limits: &LimitMetrics) -> Self {
+    pub fn of_process(
+        programs: impl Fn() -> Vec<Arc<Program>> + Send + Sync + 'static,
+        limits: &LimitMetrics,
+        audit: &Audit,
+    ) -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Series::of(programs)));
         registry.register_collector(Box::new(limits.clone()));
+        registry.register_collector(Box::new(audit.clone()));
         Self(registry)
     }
 }

@@ -4,7 +4,8 @@
 
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
+use components::source::Address;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::RunArguments;
@@ -15,7 +16,11 @@ use crate::process::Process;
 
 pub fn run(arguments: &RunArguments, file: Option<&Path>) -> Result<()> {
     let (configuration, source) = configuration(arguments, file)?;
-    let plan = Plan::new(&configuration, &source).map_err(|problems| anyhow!("{problems}"))?;
+    let mut plan = Plan::new(&configuration, &source).map_err(|problems| anyhow!("{problems}"))?;
+    plan.watch = arguments.watch;
+    if arguments.watch && !plan.providers.values().any(|own| matches!(own.component, Address::File(_))) {
+        bail!("--watch is for components in files, and there is none");
+    }
     let traces = arguments.traces.start()?;
     let level = logging::start(plan.log, traces.as_ref());
     if !arguments.allow_pod_cidr.is_empty() {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::problem::Place;
 use super::{
-    Allow, ApiVersion, Cluster, Configuration, Kind, Kubelet, Log, Node, Provider, Registry, Secret, Signatures, Tls,
+    Allow, ApiVersion, Audit, Cluster, Configuration, Kind, Kubelet, Log, Node, Provider, Registry, Secret, Signatures, Tls,
 };
 use crate::arguments::RunArguments;
 use crate::{state, taints};
@@ -45,10 +45,12 @@ pub fn configuration(own: &RunArguments, environment: impl Fn(&str) -> Option<St
         config: own.config.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect(),
         config_file: own.provider_config.clone(),
     };
+    let state_dir = own.state_dir.clone().unwrap_or_else(|| state::default(&own.nodename));
     let node = Node {
         name: own.nodename.clone(),
         provider: name,
         kubeconfig: None,
+        bootstrap_kubeconfig: own.bootstrap_kubeconfig.clone(),
         os: own.os,
         addresses: own.node_ip.clone(),
         kubelet: Kubelet {
@@ -56,21 +58,27 @@ pub fn configuration(own: &RunArguments, environment: impl Fn(&str) -> Option<St
             certificate: own.kubelet_cert.clone(),
             key: own.kubelet_key.clone(),
             client_ca: own.kubelet_client_ca.clone(),
+            rotate_server_certificates: own.rotate_server_certificates,
             anonymous_auth: own.anonymous_auth,
         },
+        shutdown: own.shutdown,
         labels: own.label.iter().cloned().collect::<BTreeMap<_, _>>(),
         taints: Some(taints.iter().map(taints::text).collect()),
         dns: None,
         config: serde_json::Map::new(),
     };
+    // Of a node that joins it is written where it is not there.
+    let joined = || Some(state_dir.join("kubeconfig")).filter(|_| own.bootstrap_kubeconfig.is_some());
+    let kubeconfig = own.kubeconfig.clone().or_else(joined);
     Ok(Configuration {
         api_version: ApiVersion::default(),
         kind: Kind::default(),
-        state_dir: Some(own.state_dir.clone().unwrap_or_else(|| state::default(&own.nodename))),
+        state_dir: Some(state_dir.clone()),
         log: Log { level: own.log_level, format: own.log_format },
+        audit: Audit { uses: own.audit, file: own.audit_file.clone() },
         metrics: None,
         cluster: Cluster {
-            kubeconfig: own.kubeconfig.clone(),
+            kubeconfig,
             id: own.cluster_id.clone(),
             domain: own.cluster_domain.clone(),
             dns: own.cluster_dns.clone(),
@@ -108,6 +116,8 @@ pub fn flag(place: &Place) -> Option<&'static str> {
         ("configFile", "--provider-config"),
         ("config", "--config"),
         ("name", "--nodename"),
+        ("bootstrapKubeconfig", "--bootstrap-kubeconfig"),
+        ("kubelet.rotateServerCertificates", "--rotate-server-certificates"),
         ("kubelet.certificate", "--kubelet-cert"),
         ("kubelet.key", "--kubelet-key"),
         ("kubelet.clientCA", "--kubelet-client-ca"),

@@ -18,9 +18,9 @@ mod provider;
 mod read;
 mod schema;
 
-pub use node::{Kubelet, Node, OperatingSystem};
+pub use node::{Kubelet, Node, OperatingSystem, Shutdown};
 pub use problem::Place;
-pub use process::{ApiVersion, Cluster, Kind, Log, LogFormat, LogLevel, Metrics};
+pub use process::{ApiVersion, Audit, AuditedUses, Cluster, Kind, Log, LogFormat, LogLevel, Metrics};
 pub use provider::{Allow, PodSecretsUse, Provider, Registry, Secret, Signatures, Tls};
 pub use read::{Source, read};
 pub use schema::schema_text;
@@ -46,6 +46,9 @@ pub struct Configuration {
     /// Log lines, on standard error.
     #[serde(default)]
     pub log: Log,
+    /// The audit log. Takes effect at the next start.
+    #[serde(default)]
+    pub audit: Audit,
     /// Where metrics are served beside each node's kubelet API. Takes effect at the next start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Metrics>,

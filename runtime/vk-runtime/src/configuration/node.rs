@@ -22,6 +22,10 @@ pub struct Node {
     /// The node's own identity (`system:node:NAME`). By default that of `cluster.kubeconfig`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubeconfig: Option<PathBuf>,
+    /// A kubeconfig with credentials to join with: the node asks for a client certificate of its own, and renews it.
+    /// Instead of `kubeconfig`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootstrap_kubeconfig: Option<PathBuf>,
     /// Operating system of its pods, where the provider can have either.
     #[serde(default)]
     pub os: OperatingSystem,
@@ -33,6 +37,9 @@ pub struct Node {
     /// Its kubelet API.
     #[serde(default)]
     pub kubelet: Kubelet,
+    /// What becomes of it when the process ends.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub shutdown: Shutdown,
     /// Labels, beside those that every node has.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -67,6 +74,29 @@ impl OperatingSystem {
     }
 }
 
+/// What becomes of a node when its process ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Shutdown {
+    /// Nothing is written: its pods go on.
+    #[default]
+    Leave,
+    /// Nothing new is scheduled to it; its pods go on.
+    Cordon,
+    /// It is cordoned, and its pods are evicted, but those of DaemonSets.
+    Drain,
+}
+
+impl From<Shutdown> for controllers::Shutdown {
+    fn from(own: Shutdown) -> Self {
+        match own {
+            Shutdown::Leave => Self::Leave,
+            Shutdown::Cordon => Self::Cordon,
+            Shutdown::Drain => Self::Drain,
+        }
+    }
+}
+
 /// The kubelet API of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
@@ -82,6 +112,10 @@ pub struct Kubelet {
     /// CA of the client certificates that it takes, a file in PEM. By default the cluster's CA.
     #[serde(rename = "clientCA", skip_serializing_if = "Option::is_none")]
     pub client_ca: Option<PathBuf>,
+    /// Whether its certificate is asked for with a CertificateSigningRequest, and renewed; self-signed until somebody
+    /// approves it. For nodes with an identity of their own.
+    #[serde(skip_serializing_if = "is_default")]
+    pub rotate_server_certificates: bool,
     /// Whether requests without credentials get as far as the authorizer, as `system:anonymous`.
     #[serde(skip_serializing_if = "is_default")]
     pub anonymous_auth: bool,
@@ -89,6 +123,13 @@ pub struct Kubelet {
 
 impl Default for Kubelet {
     fn default() -> Self {
-        Self { port: 10_250, certificate: None, key: None, client_ca: None, anonymous_auth: false }
+        Self {
+            port: 10_250,
+            certificate: None,
+            key: None,
+            client_ca: None,
+            rotate_server_certificates: false,
+            anonymous_auth: false,
+        }
     }
 }

@@ -8,16 +8,17 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use components::source::Address;
-use components::{Digest, Limits};
+use components::{Digest, LimitError, Limits};
 use host_capabilities::egress::{AddressRange, Rule};
 use host_capabilities::secrets::SecretGrant;
 use host_capabilities::tls::TlsProfile;
 use host_capabilities::{PodSecrets, dial, http};
 use provider::Taint;
 
-use super::node::OperatingSystem;
+use super::node::{OperatingSystem, Shutdown};
 use super::problem::{Place, Problems};
-use super::{Configuration, Log, Metrics, Node, PodSecretsUse, Provider, Source, check};
+use super::provider::Amount;
+use super::{Audit, Configuration, Log, Metrics, Node, PodSecretsUse, Provider, Source, check, schema};
 use crate::sources::{self, SourceArguments};
 use crate::{provider_config, state, taints};
 
@@ -28,10 +29,14 @@ pub struct Plan {
     pub state_dir: PathBuf,
     /// The log.
     pub log: Log,
+    /// The audit log.
+    pub audit: Audit,
     /// Where metrics are served beside the kubelet APIs.
     pub metrics: Option<Metrics>,
     /// The host identity.
     pub kubeconfig: Option<PathBuf>,
+    /// That kubeconfig is written when the node has joined.
+    pub kubeconfig_is_written: bool,
     /// Tells this cluster from others; none: made of its CA.
     pub cluster_id: Option<String>,
     /// The cluster's domain.
@@ -42,6 +47,8 @@ pub struct Plan {
     pub nodes: BTreeMap<String, NodePlan>,
     /// Files with providers' settings that were read for this.
     pub files: Vec<PathBuf>,
+    /// Whether new versions of files serve however badly they do.
+    pub watch: bool,
 }
 
 /// A provider as it runs.
@@ -80,6 +87,10 @@ pub struct NodePlan {
     pub provider: String,
     /// Its identity; none: the host's.
     pub kubeconfig: Option<PathBuf>,
+    /// With what it joins, for an identity of its own.
+    pub bootstrap_kubeconfig: Option<PathBuf>,
+    /// What becomes of it when the process ends.
+    pub shutdown: Shutdown,
     /// Operating system of its pods.
     pub os: OperatingSystem,
     /// Its addresses; none: the one that reaches the API server.
@@ -109,7 +120,11 @@ impl Plan {
             .map(|(index, node)| planner.node(own, node, &at.key("nodes").item(index)))
             .collect();
         let cluster = at.key("cluster");
-        check::file(source, own.cluster.kubeconfig.as_deref(), &cluster.key("kubeconfig"), &mut planner.problems);
+        // That of a node that joins is written then.
+        let is_written = matches!(source, Source::Flags) && own.nodes.iter().any(|node| node.bootstrap_kubeconfig.is_some());
+        if !is_written {
+            check::file(source, own.cluster.kubeconfig.as_deref(), &cluster.key("kubeconfig"), &mut planner.problems);
+        }
         if let Some(id) = &own.cluster.id
             && let Err(reason) = cluster_id(id)
         {
@@ -122,13 +137,16 @@ impl Plan {
                 .as_deref()
                 .map_or_else(|| state::default(&source.name()), |folder| source.path(folder)),
             log: own.log,
+            audit: Audit { uses: own.audit.uses, file: own.audit.file.as_deref().map(|path| source.path(path)) },
             metrics: own.metrics,
             kubeconfig: own.cluster.kubeconfig.as_deref().map(|path| source.path(path)),
+            kubeconfig_is_written: is_written,
             cluster_id: own.cluster.id.clone(),
             cluster_domain: own.cluster.domain.clone(),
             providers: providers.into_iter().map(|plan| (plan.name.clone(), plan)).collect(),
             nodes: nodes.into_iter().map(|plan| (plan.name.clone(), plan)).collect(),
             files: own.providers.iter().filter_map(|own| Some(source.path(own.config_file.as_deref()?))).collect(),
+            watch: false,
         })
     }
 }
@@ -147,6 +165,8 @@ impl Plan {
         for provider in &mut own.providers {
             if let Some(plan) = self.providers.get(&provider.name) {
                 provider.component = plan.component.to_string();
+                let written = plan.limits.written().into_iter();
+                provider.limits = written.map(|(name, value)| (name, Amount::Text(value))).collect();
             }
         }
         for node in &mut own.nodes {
@@ -252,8 +272,15 @@ impl Planner<'_> {
     fn limits(&mut self, own: &Provider, at: &Place) -> Limits {
         let mut limits = Limits::default();
         for (name, amount) in &own.limits {
-            if let Err(error) = limits.set(&format!("{name}={amount}")) {
-                self.problems.add(&at.key(name), error.to_string());
+            match limits.set(&format!("{name}={amount}")) {
+                Ok(()) => {}
+                Err(LimitError::Unknown(_)) => {
+                    let known = limits.written();
+                    let mut known: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
+                    known.extend(["wall", "cpu.EXPORT", "wall.EXPORT"]);
+                    self.problems.add(&at.key(name), schema::unknown("limit", name, &known));
+                }
+                Err(error) => self.problems.add(&at.key(name), error.to_string()),
             }
         }
         limits
@@ -303,6 +330,15 @@ impl Planner<'_> {
             check::file(self.source, path.as_deref(), &at.key("kubelet").key(key), &mut self.problems);
         }
         check::file(self.source, own.kubeconfig.as_deref(), &at.key("kubeconfig"), &mut self.problems);
+        let bootstrap = at.key("bootstrapKubeconfig");
+        check::file(self.source, own.bootstrap_kubeconfig.as_deref(), &bootstrap, &mut self.problems);
+        if own.kubeconfig.is_some() && own.bootstrap_kubeconfig.is_some() {
+            self.problems.add(&bootstrap, "it can't stand beside `kubeconfig`".to_owned());
+        }
+        if own.kubelet.certificate.is_some() && own.kubelet.rotate_server_certificates {
+            let place = at.key("kubelet").key("rotateServerCertificates");
+            self.problems.add(&place, "it can't stand beside `certificate`".to_owned());
+        }
         let absolute = |path: &Option<PathBuf>| path.as_deref().map(|path| self.source.path(path));
         let kubelet = super::Kubelet {
             certificate: absolute(&own.kubelet.certificate),
@@ -319,6 +355,8 @@ impl Planner<'_> {
             name: own.name.clone(),
             provider: own.provider.clone(),
             kubeconfig,
+            bootstrap_kubeconfig: absolute(&own.bootstrap_kubeconfig),
+            shutdown: own.shutdown,
             os: own.os,
             addresses: own.addresses.clone(),
             kubelet,

@@ -56,6 +56,30 @@ pub enum LogFormat {
     Json,
 }
 
+/// The audit log: who used which capability on what, and whether it was let.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Audit {
+    /// What is written.
+    pub uses: AuditedUses,
+    /// A file for it, one JSON object a line, which is opened again when it was renamed. By default the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+}
+
+/// Which uses of capabilities are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AuditedUses {
+    /// None.
+    #[default]
+    Off,
+    /// Those that were refused.
+    Refusals,
+    /// All.
+    All,
+}
+
 /// Where metrics are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]

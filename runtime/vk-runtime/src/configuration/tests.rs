@@ -161,8 +161,8 @@ nodes:
         [
             "vk.yaml:1:1: apiVersion: `vk-runtime.io/v1` is no value of this; did you mean `vk-runtime.io/v1alpha1`? There are: \
          vk-runtime.io/v1alpha1",
-            "vk.yaml:3:1: statedir: `statedir` is no key here; did you mean `stateDir`? There are: apiVersion, cluster, kind, log, \
-         metrics, nodes, providers, stateDir",
+            "vk.yaml:3:1: statedir: `statedir` is no key here; did you mean `stateDir`? There are: apiVersion, audit, cluster, kind, \
+         log, metrics, nodes, providers, stateDir",
             "vk.yaml:8:5: providers[0].allow.htp: `htp` is no key here; did you mean `http`? There are: addresses, dial, http, \
          podCIDRs",
             "vk.yaml:9:5: providers[0].allow.dial: a list is wanted here, not `unix:///run/engine.sock`",

@@ -5,13 +5,15 @@
 //! | [`shared`] | what there is once: engine, store, host identity |
 //! | [`provider`] | a component that runs, whatever its version, and what it may do |
 //! | [`versions`] | what is told of a provider's versions on its nodes |
-//! | [`node`] | a node: identity, controllers, kubelet API |
+//! | [`node`] | a node: controllers, kubelet API |
+//! | [`identity`] | a node's certificates |
 //! | [`reload`] | the configuration's changes |
 //! | [`status`], [`local`] | what there is to say, and the doors where it is asked |
 //!
 //! A provider that can't be loaded at the start ends the process, and so does a start at which no node succeeds; later, and
 //! when others run, what can't be started is tried again every [`AGAIN`], and the others don't notice.
 
+mod identity;
 mod local;
 mod node;
 mod provider;
@@ -46,8 +48,10 @@ pub use status::Status;
 const AGAIN: Duration = Duration::from_secs(5);
 /// Nodes that are started at once.
 const STARTING: usize = 32;
-/// What all nodes together are given to end.
+/// What all nodes together are given to end, when none of them is drained.
 const LONGEST_END: Duration = Duration::from_secs(10);
+/// How long a node may take to be drained.
+const LONGEST_DRAIN: Duration = Duration::from_secs(300);
 
 /// A process that runs.
 pub struct Process {
@@ -73,6 +77,7 @@ enum Owned {
 impl Process {
     /// Starts providers and nodes.
     pub async fn start(plan: Plan, source: &Source, level: Level) -> Result<Self> {
+        identity::of_host(&plan).await?;
         let shared = Shared::new(&plan).await?;
         let mut providers = BTreeMap::new();
         for (name, own) in &plan.providers {
@@ -160,7 +165,7 @@ impl Process {
             Question::Status(answer) => drop(answer.send(Box::new(self.status()))),
             Question::Metrics(answer) => {
                 let programs: Vec<_> = self.providers.values().map(|own| own.program().clone()).collect();
-                let page = Page::of_process(move || programs.clone(), &self.shared.limit_metrics);
+                let page = Page::of_process(move || programs.clone(), &self.shared.limit_metrics, &self.shared.audit);
                 drop(answer.send(page.text()));
             }
         }
@@ -180,14 +185,19 @@ impl Process {
 
     /// Ends all nodes; their pods go on.
     pub async fn stop(self) {
-        tracing::info!("the nodes' pods go on without them");
+        let drains = self.running().any(|node| node.plan.shutdown == crate::configuration::Shutdown::Drain);
+        tracing::info!("{}", if drains { "nodes are drained" } else { "the nodes' pods go on without them" });
         let ending = self.nodes.into_values().filter_map(|owned| match owned {
-            Owned::Running(node) => Some(node.stop()),
+            Owned::Running(node) => Some(node.shut_down()),
             Owned::Failing { .. } => None,
         });
-        if tokio::time::timeout(LONGEST_END, futures::future::join_all(ending)).await.is_err() {
-            tracing::warn!("the nodes did not end within {} s", LONGEST_END.as_secs());
+        let longest = if drains { LONGEST_DRAIN + LONGEST_END } else { LONGEST_END };
+        if tokio::time::timeout(longest, futures::future::join_all(ending)).await.is_err() {
+            tracing::warn!("the nodes did not end within {} s", longest.as_secs());
         }
+        let audit = self.shared.audit.clone();
+        // Only fails when the runtime ends.
+        let _ = tokio::time::timeout(LONGEST_END, tokio::task::spawn_blocking(move || audit.flush())).await;
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use components::ComponentProvider;
 use controllers::{
-    Api, ClusterDns, NodeController, NodeSettings, NodeState, PodController, PodEvent, PodSettings, Recorder, connect,
+    Api, ClusterDns, NodeController, NodeSettings, NodeState, PodController, PodEvent, PodSettings, Recorder, Shutdown, connect,
     recorder,
 };
 use host_capabilities::config::NodeIdentity;
@@ -18,9 +18,10 @@ use jiff::Timestamp;
 use kubelet_api::{Authorization, ClientCa, Config as ServerConfig, Identity, Server};
 use provider::Provider as _;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::provider::Provider;
+use super::{LONGEST_DRAIN, identity};
 use super::shared::Shared;
 use super::versions::Versions;
 use crate::configuration::plan::NodePlan;
@@ -51,6 +52,8 @@ pub struct Node {
     identity: NodeIdentity,
     own_pods: provider_events::Pods,
     controller: NodeController,
+    /// Its certificates are kept good as long as it runs.
+    _keeping: JoinSet<()>,
     pods: Arc<PodController>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
@@ -60,9 +63,11 @@ pub struct Node {
 impl Node {
     /// Starts it. What is wrong with its settings is found before it is registered.
     pub async fn start(plan: NodePlan, provider: &Provider, shared: &Shared) -> Result<Self> {
-        let config = match &plan.kubeconfig {
-            Some(path) => cluster::config(Some(path)).await?,
-            None => shared.config.clone(),
+        let joined = identity::of_node(&plan, &shared.state_dir).await?;
+        let config = match (&joined, &plan.kubeconfig) {
+            (Some(joined), _) => joined.config.clone(),
+            (None, Some(path)) => cluster::config(Some(path)).await?,
+            (None, None) => shared.config.clone(),
         };
         let addresses = match plan.addresses.as_slice() {
             [] => vec![addresses::towards(&config.cluster_url)?],
@@ -111,11 +116,13 @@ impl Node {
                 capabilities.metrics.clone(),
                 provider.program(),
                 &shared.limit_metrics,
+                &shared.audit,
             ))),
             health: Vec::new(),
         };
         let server = Server::bind(server, parts).await?;
         let kubelet_port = server.address().port();
+        let credentials = server.credentials();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(server.run(async {
             // The other end goes when the node is to end.
@@ -126,7 +133,7 @@ impl Node {
         let controller = NodeController::start(
             NodeSettings {
                 name: plan.name.clone(),
-                addresses,
+                addresses: addresses.clone(),
                 kubelet_port,
                 labels: plan.labels.clone().into_iter().collect(),
                 taints: plan.taints.clone(),
@@ -134,11 +141,14 @@ impl Node {
                 stays_deleted: false,
             },
             component.clone(),
-            api,
+            api.clone(),
             recorder.clone(),
             first,
             move |description| described.described(description),
         );
+        let conditions = controller.conditions();
+        let keeping =
+            identity::keep(&plan, &shared.state_dir, &addresses, joined, &api, &conditions, credentials)?;
         provider.versions.join(&plan.name, recorder.clone(), controller.conditions());
         Ok(Self {
             plan,
@@ -150,6 +160,7 @@ impl Node {
             identity,
             own_pods,
             controller,
+            _keeping: keeping,
             pods,
             stop,
             serving,
@@ -192,9 +203,22 @@ impl Node {
 
     /// Ends it; its pods go on, and nothing is written that says otherwise.
     pub async fn stop(self) {
+        self.end(Shutdown::Leave).await;
+    }
+
+    /// Ends it with its process, as it is configured: left, cordoned or drained.
+    pub async fn shut_down(self) {
+        let how = self.plan.shutdown.into();
+        self.end(how).await;
+    }
+
+    async fn end(self, how: Shutdown) {
         let Self { plan, recorder, provider, versions, controller, pods, stop, serving, events, .. } = self;
         versions.leave(&plan.name);
-        drop((controller, pods, stop));
+        if let Err(error) = controller.shutdown(how, LONGEST_DRAIN, &pods.index()).await {
+            tracing::error!(node = plan.name, %error, "the node can't be cordoned");
+        }
+        drop((pods, stop));
         if let Err(error) = serving.await {
             tracing::error!(node = plan.name, %error, "the kubelet API ended");
         }

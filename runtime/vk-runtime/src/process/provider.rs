@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use components::source::Source;
+use components::source::{Address, Source};
 use components::{Program, Settings, Status, Supervisor, Tolerance};
 use host_capabilities::config::{Config, NodeIdentity};
 use host_capabilities::events::EventSink;
@@ -52,17 +52,26 @@ impl Provider {
         let trial = Capabilities::new(quotas.clone(), identity, grants, &shared.host, Box::new(|_| {}));
         let versions = Arc::new(Versions::new(&plan.name));
         let told = versions.clone();
+        let watched = shared.watch && matches!(plan.component, Address::File(_));
         let settings = Settings {
             engine: shared.engine.clone(),
             compiler: Some(shared.compiler.clone()),
             cache: Some(shared.code.clone()),
             folder: folder(&shared.state_dir, &plan.name),
-            tolerance: Tolerance::default(),
+            tolerance: if watched {
+                Tolerance { failures: u64::MAX, ..Tolerance::default() }
+            } else {
+                Tolerance::default()
+            },
         };
         let listener = Arc::new(move |change: &components::Change| told.tell(change));
         let (limits, trial) = (plan.limits.clone(), Arc::new(trial));
         let supervisor = Supervisor::start(settings, source(&plan, shared).await?, limits, &trial, listener).await?;
         shared.limit_metrics.add(&quotas);
+        if watched {
+            // What was taken back when nobody watched.
+            supervisor.reconsider();
+        }
         Ok(Self { plan, versions, quotas, secrets, tls, supervisor })
     }
 

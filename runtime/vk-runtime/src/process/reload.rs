@@ -10,7 +10,7 @@
 //! | a provider or a node more, or less | it is started, or ended; pods of a node that ended go on |
 //! | anything else of a node | the node is started anew; its pods don't notice |
 //! | `log.level` | at once |
-//! | `stateDir`, `metrics`, `cluster`, `log.format`, and limits that the pool bounds | at the next start, which is said |
+//! | `stateDir`, `audit`, `metrics`, `cluster`, `log.format`, and limits that the pool bounds | at the next start, which is said |
 
 use std::path::{Path, PathBuf};
 
@@ -267,6 +267,9 @@ fn process_wide(before: &Plan, next: &Plan) -> Vec<String> {
     }
     if before.metrics != next.metrics {
         all.push("metrics".to_owned());
+    }
+    if before.audit != next.audit {
+        all.push("audit".to_owned());
     }
     if before.log.format != next.log.format {
         all.push("log.format".to_owned());

@@ -10,12 +10,13 @@ use components::source::ConfigMaps;
 use components::{CodeCache, Engine};
 use controllers::connect;
 use host_capabilities::Host;
-use host_capabilities::audit::Audit;
+use host_capabilities::audit::{Audit, Mode};
 use host_capabilities::config::NodeIdentity;
 use host_capabilities::quota::LimitMetrics;
 use host_capabilities::secrets::Sources;
 
 use crate::config_maps::KubeConfigMaps;
+use crate::configuration::AuditedUses;
 use crate::configuration::plan::{NodePlan, Plan};
 use crate::kube_secrets::KubeSecrets;
 use crate::{cluster, state};
@@ -30,6 +31,8 @@ pub struct Shared {
     pub code: CodeCache,
     /// What capabilities stand on.
     pub host: Host,
+    /// The audit log.
+    pub audit: Audit,
     /// The folder for what must last.
     pub state_dir: PathBuf,
     /// How the host identity reaches the cluster.
@@ -42,6 +45,8 @@ pub struct Shared {
     pub sources: Sources,
     /// The limits of all providers.
     pub limit_metrics: LimitMetrics,
+    /// Whether new versions of files serve however badly they do.
+    pub watch: bool,
     cluster_id: String,
     /// The cluster's domain.
     pub cluster_domain: String,
@@ -57,6 +62,15 @@ impl Shared {
         let code =
             CodeCache::open(&folder).with_context(|| format!("the folder {} can't be used", folder.display()))?;
         let store = Arc::new(state::store(&plan.state_dir).await?);
+        let mode = match plan.audit.uses {
+            AuditedUses::Off => Mode::Off,
+            AuditedUses::Refusals => Mode::Refusals,
+            AuditedUses::All => Mode::All,
+        };
+        let audit = match &plan.audit.file {
+            Some(path) => Audit::to_file(mode, path)?,
+            None => Audit::to_log(mode)?,
+        };
         // Connects when it is first used.
         let client = connect(&config)?;
         let kube_secrets = Arc::new(KubeSecrets::new(client.clone()));
@@ -65,12 +79,14 @@ impl Shared {
             engine,
             compiler: Compiler::new(Bounds::default()),
             code,
-            host: Host { io: io.clone(), store, audit: Audit::default() },
+            host: Host { io: io.clone(), store, audit: audit.clone() },
+            audit,
             state_dir: plan.state_dir.clone(),
             config_maps: Arc::new(KubeConfigMaps::new(client)),
             sources: Sources { io, cluster: Some(kube_secrets.clone()) },
             kube_secrets,
             limit_metrics: LimitMetrics::default(),
+            watch: plan.watch,
             cluster_id: plan.cluster_id.clone().unwrap_or_else(|| cluster::id(&config)),
             cluster_domain: plan.cluster_domain.clone(),
             config,

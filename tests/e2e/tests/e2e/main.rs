@@ -4,16 +4,23 @@
 //! engine or an API server have their own.
 
 mod api_server_down;
+mod collector;
 mod command_line;
+mod configuration;
 mod deletion;
 mod deployment;
 mod engine_down;
 mod environment;
 mod failing_pods;
+mod hyper_cloud;
+mod least_privilege;
 mod misbehaving_guests;
+mod operator_secrets;
+mod node;
 mod restart;
 mod secrets;
 mod shared;
 mod templates;
+mod traces;
 mod virtual_kubelet;
 mod virtual_kubelet_quirks;
