@@ -75,6 +75,7 @@ const BESIDE_A_FILE: &[&str] = &[
     "file",
     "RunArguments",
     "RunCommand",
+    "SourceArguments",
     "GcCommand",
     "TraceArguments",
     "otlp_endpoint",

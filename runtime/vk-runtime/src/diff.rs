@@ -7,26 +7,29 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
-use components::{Bytes, CONTRACT, Compiled, Engine, Inspection, Limits, ProviderKind};
+use components::source::Address;
+use components::{CONTRACT, Inspection, ProviderKind};
 use serde::Serialize;
 
 use crate::arguments::Output;
+use crate::fetching::{self, FetchArguments};
 
 /// The exit status for a version that asks for more.
 pub const WIDER: u8 = 1;
 
 #[derive(Debug, Args)]
 pub struct DiffArguments {
-    /// The version that runs
+    /// The version that runs: PATH, configmap://NAMESPACE/NAME[/KEY] or oci://REGISTRY/REPOSITORY[:TAG][@DIGEST]
     #[arg(value_name = "OLD")]
-    old: PathBuf,
+    old: Address,
     /// The version that is to run
     #[arg(value_name = "NEW")]
-    new: PathBuf,
+    new: Address,
+    #[command(flatten)]
+    fetch: FetchArguments,
     /// How to show it
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -34,8 +37,10 @@ pub struct DiffArguments {
 
 /// Shows it; returns whether the new version is wider.
 pub fn diff(arguments: &DiffArguments) -> Result<bool> {
-    let engine = Engine::new()?;
-    let difference = Difference::between(inspected(&engine, &arguments.old)?, inspected(&engine, &arguments.new)?);
+    let (old, new) = fetching::run(async {
+        Ok((inspected(arguments, &arguments.old).await?, inspected(arguments, &arguments.new).await?))
+    })?;
+    let difference = Difference::between(old, new);
     let shown = match arguments.output {
         Output::Json => serde_json::to_string_pretty(&difference)? + "\n",
         Output::Text => difference.text(),
@@ -47,10 +52,9 @@ pub fn diff(arguments: &DiffArguments) -> Result<bool> {
     Ok(difference.is_wider())
 }
 
-fn inspected(engine: &Engine, path: &Path) -> Result<Inspection> {
-    let limits = Limits::default();
-    let source = Bytes::read(path, limits.component_size)?;
-    Ok(Compiled::new(engine, &source, &limits, None)?.inspection().clone())
+async fn inspected(arguments: &DiffArguments, address: &Address) -> Result<Inspection> {
+    let fetched = arguments.fetch.fetch(address).await?;
+    Ok(fetching::compiled(&address.to_string(), &fetched).await?.inspection().clone())
 }
 
 /// Two values of one thing.
