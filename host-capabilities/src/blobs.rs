@@ -17,6 +17,7 @@ use crate::error::{Error, denied, error, from_provider};
 use crate::log::Logger;
 use crate::quota::Held;
 use crate::stream::HostStream;
+use crate::call::task;
 use crate::{Call, CallData};
 
 const MAX_READ: u32 = 4 << 20;
@@ -127,6 +128,7 @@ impl<T: Send + 'static> blobs::HostBlobWithStore<T> for CallData {
         offset: u64,
         max: u32,
     ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        let _task = task(accessor)?;
         let content = match accessor.with(|mut access| access.get().readable_blob(&blob))? {
             Ok(content) => content,
             Err(denied) => return Ok(Err(denied)),

@@ -1,9 +1,10 @@
 //! One call of a provider, as the capabilities see it: who calls, for which pod, and what it has open.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use provider::PodKey;
-use wasmtime::component::{HasData, ResourceTable};
+use wasmtime::component::{Accessor, HasData, ResourceTable};
 
 use crate::Capabilities;
 use crate::log::Logger;
@@ -35,6 +36,8 @@ pub struct Call {
     pub(crate) placeholders: Arc<Placeholders>,
     /// Bytes that it gave to the host to hold.
     pub(crate) spooled: usize,
+    /// Its host functions that wait.
+    tasks: Arc<AtomicU64>,
 }
 
 impl Call {
@@ -43,7 +46,7 @@ impl Call {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         let logger = Logger::new(capabilities.clone(), subject, mask);
-        Self { table, capabilities, logger, placeholders: Arc::default(), spooled: 0 }
+        Self { table, capabilities, logger, placeholders: Arc::default(), spooled: 0, tasks: Arc::default() }
     }
 
     /// The handles of this call.
@@ -54,6 +57,30 @@ impl Call {
     /// Writes its lines.
     pub const fn logger(&self) -> &Logger {
         &self.logger
+    }
+}
+
+/// A host function that may wait; the guest may have as many of them at once as the limit `tasks` says.
+pub(crate) struct Task(Arc<AtomicU64>);
+
+/// Counts a host function from here to its end. One too many ends the call: whoever starts so many reads no errors.
+pub(crate) fn task<T>(accessor: &Accessor<T, CallData>) -> wasmtime::Result<Task> {
+    accessor.with(|mut access| {
+        let call = access.get();
+        let now = call.tasks.fetch_add(1, Ordering::Relaxed) + 1;
+        let task = Task(call.tasks.clone());
+        let gauge = &call.capabilities.quotas.tasks;
+        if now > gauge.maximum() {
+            return Err(wasmtime::Error::new(gauge.refuse()));
+        }
+        gauge.observe(now);
+        Ok(task)
+    })
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -10,6 +10,7 @@ use wasmtime::bail;
 use wasmtime::component::Accessor;
 
 use crate::bindings::vk::host::{clock, random};
+use crate::call::task;
 use crate::{Call, CallData};
 
 const MAX_RANDOM: u32 = 64 * 1024;
@@ -32,7 +33,8 @@ impl clock::Host for Call {
 }
 
 impl<T: Send> clock::HostWithStore<T> for CallData {
-    async fn sleep(_: &Accessor<T, Self>, time: u64) -> wasmtime::Result<()> {
+    async fn sleep(accessor: &Accessor<T, Self>, time: u64) -> wasmtime::Result<()> {
+        let _task = task(accessor)?;
         tokio::time::sleep(Duration::from_nanos(time)).await;
         Ok(())
     }

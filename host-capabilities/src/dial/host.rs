@@ -25,6 +25,7 @@ use crate::error::{Error, error};
 use crate::http::connect_error;
 use crate::stream::{self, HostStream};
 use crate::tls::Profiles;
+use crate::call::task;
 use crate::{Call, CallData};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -168,6 +169,7 @@ impl<T: Send + 'static> dial::HostWithStore<T> for CallData {
         address: String,
         options: Options,
     ) -> wasmtime::Result<Result<Resource<Connection>, Error>> {
+        let _task = task(accessor)?;
         let own = accessor.with(|mut access| access.get().capabilities.clone());
         let connecting = async {
             let parsed = parse(&address)?;
@@ -223,6 +225,7 @@ impl<T: Send + 'static> dial::HostConnectionWithStore<T> for CallData {
         connection: Resource<Connection>,
         max: u32,
     ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        let _task = task(accessor)?;
         let reading = accessor.with(|mut access| access.get().reading_half(&connection))?;
         let mut reading = reading.lock().await;
         Ok(match reading.as_mut() {
@@ -236,6 +239,7 @@ impl<T: Send + 'static> dial::HostConnectionWithStore<T> for CallData {
         connection: Resource<Connection>,
         bytes: Vec<u8>,
     ) -> wasmtime::Result<Result<(), Error>> {
+        let _task = task(accessor)?;
         let (writing, held) = accessor.with(|mut access| {
             let call = access.get();
             let held = call.capabilities.quotas.held_bytes.take(bytes.len() as u64);
@@ -259,6 +263,7 @@ impl<T: Send + 'static> dial::HostConnectionWithStore<T> for CallData {
         connection: Resource<Connection>,
         text: String,
     ) -> wasmtime::Result<Result<(), Error>> {
+        let _task = task(accessor)?;
         <Self as dial::HostConnectionWithStore<T>>::write(accessor, connection, text.into_bytes()).await
     }
 
@@ -266,6 +271,7 @@ impl<T: Send + 'static> dial::HostConnectionWithStore<T> for CallData {
         accessor: &Accessor<T, Self>,
         connection: Resource<Connection>,
     ) -> wasmtime::Result<Result<(), Error>> {
+        let _task = task(accessor)?;
         let writing = accessor.with(|mut access| access.get().writing_half(&connection))?;
         let Some(mut own) = writing.lock().await.take() else { return Ok(Ok(())) };
         Ok(own.writer.shutdown().await.map_err(|failure| closed(&failure)))

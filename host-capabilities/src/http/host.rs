@@ -24,6 +24,7 @@ use crate::log::Logger;
 use crate::quota::{Held, Quotas};
 use crate::secrets::{Filling, Search};
 use crate::stream::{self, HostStream};
+use crate::call::task;
 use crate::{Call, CallData, Capabilities};
 
 /// Until the response's head, if the request does not say.
@@ -332,6 +333,7 @@ impl<T: Send + 'static> wit::HostWithStore<T> for CallData {
         accessor: &Accessor<T, Self>,
         mut request: wit::Request,
     ) -> wasmtime::Result<Result<wit::Response, Error>> {
+        let _task = task(accessor)?;
         let body = take_body(accessor, &mut request)?;
         let (own, injection, logger) = accessor.with(|mut access| access.get().sending());
         let read = hold(&body, &own.quotas).and_then(|held| Ok((held, Outgoing::read(request, body, injection, logger)?)));
@@ -355,6 +357,7 @@ impl<T: Send + 'static> wit::HostWithStore<T> for CallData {
         mut request: wit::Request,
         max: u64,
     ) -> wasmtime::Result<Result<wit::FullResponse, Error>> {
+        let _task = task(accessor)?;
         let body = take_body(accessor, &mut request)?;
         let (own, injection, logger) = accessor.with(|mut access| access.get().sending());
         let reader = logger.clone();

@@ -14,6 +14,7 @@ use crate::audit::Used;
 use crate::bindings::vk::host::secrets;
 use crate::error::{Error, denied, error};
 use crate::line_of_call;
+use crate::call::task;
 use crate::{Call, CallData};
 
 /// A handle on one version of a secret, or on what was derived from it.
@@ -101,6 +102,7 @@ impl<T: Send> secrets::HostWithStore<T> for CallData {
         accessor: &Accessor<T, Self>,
         names: Vec<String>,
     ) -> wasmtime::Result<Result<Vec<Resource<Secret>>, Error>> {
+        let _task = task(accessor)?;
         let (capabilities, logger) = accessor.with(|mut access| {
             let call = access.get();
             (call.capabilities.clone(), call.logger.clone())
@@ -180,6 +182,7 @@ impl secrets::HostSecret for Call {
 
 impl<T: Send> secrets::HostSecretWithStore<T> for CallData {
     async fn refused(accessor: &Accessor<T, Self>, secret: Resource<Secret>) -> wasmtime::Result<()> {
+        let _task = task(accessor)?;
         let (capabilities, name) = accessor.with(|mut access| {
             let call = access.get();
             let name = call.table.get(&secret)?.name.clone();

@@ -11,6 +11,7 @@ use crate::bindings::vk::host::{cache, store};
 use crate::error::Error;
 use crate::log::Logger;
 use crate::quota::Limit;
+use crate::call::task;
 use crate::{Call, CallData, Capabilities};
 
 /// Most entries of one scan.
@@ -81,6 +82,7 @@ fn own<T: Send>(accessor: &Accessor<T, CallData>) -> (Arc<Capabilities>, Logger)
 
 impl<T: Send> store::HostWithStore<T> for CallData {
     async fn get(accessor: &Accessor<T, Self>, key: String) -> wasmtime::Result<Result<Option<store::Entry>, Error>> {
+        let _task = task(accessor)?;
         let (own, logger) = own(accessor);
         let got: Result<Option<Entry>, Error> = own.store.get(&own.namespace, &key).await.map_err(Into::into);
         logger.used(got.as_ref().err(), || Used {
@@ -97,6 +99,7 @@ impl<T: Send> store::HostWithStore<T> for CallData {
         condition: store::Condition,
         time_to_live: Option<u64>,
     ) -> wasmtime::Result<Result<u64, Error>> {
+        let _task = task(accessor)?;
         let (own, logger) = own(accessor);
         let (about, size) = (key_prefix(&key), value.len() as u64);
         let put = own.put(key, value, condition.into(), time_to_live).await;
@@ -109,6 +112,7 @@ impl<T: Send> store::HostWithStore<T> for CallData {
         key: String,
         condition: store::Condition,
     ) -> wasmtime::Result<Result<(), Error>> {
+        let _task = task(accessor)?;
         let (own, logger) = own(accessor);
         let about = key_prefix(&key);
         let _turn = own.quotas.write(0).await;
@@ -124,6 +128,7 @@ impl<T: Send> store::HostWithStore<T> for CallData {
         after: String,
         max: u32,
     ) -> wasmtime::Result<Result<Vec<store::Entry>, Error>> {
+        let _task = task(accessor)?;
         let (own, logger) = own(accessor);
         let found = own.store.scan(&own.namespace, &prefix, &after, max.min(MAX_SCAN) as usize).await;
         let found: Result<Vec<Entry>, Error> = found.map_err(Into::into);

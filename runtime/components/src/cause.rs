@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use host_capabilities::quota;
 use wasmtime::{Store, Trap};
 
 use crate::limits::{Limits, Reached, Time};
@@ -32,6 +33,9 @@ impl Cause {
     pub(crate) fn of(error: &wasmtime::Error, store: &Store<State>, limits: &Limits) -> Self {
         if let Some(OverBudget(budget)) = error.downcast_ref() {
             return Self::Reached(Reached::Cpu(*budget));
+        }
+        if error.downcast_ref::<quota::Reached>().is_some() {
+            return Self::Reached(Reached::Tasks(limits.quotas.get(quota::Limit::Tasks)));
         }
         let trap = error.downcast_ref::<Trap>();
         if trap == Some(&Trap::StackOverflow) {
