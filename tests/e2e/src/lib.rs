@@ -4,11 +4,13 @@
 
 mod cluster;
 mod engine;
+mod hyper_cloud;
 mod node;
 mod wait;
 
 pub use cluster::Cluster;
 pub use engine::Engine;
+pub use hyper_cloud::HyperCloud;
 pub use node::{Node, NodeBuilder, component, test_component};
 pub use wait::{eventually, within};
 
