@@ -29,8 +29,8 @@ use wasmtime::{Store, UpdateDeadline};
 
 use crate::accounting::Outcome;
 use crate::bindings::vk::provider::types::Output as WitOutput;
-use crate::component::check_grants;
 use crate::cause::{Cause, OverBudget};
+use crate::component::check_grants;
 use crate::cpu::Meter;
 use crate::engine::Engine;
 use crate::export::Export;
@@ -160,7 +160,8 @@ impl Caller {
             return Err(ReconfigureError {
                 provider: self.program.name().to_owned(),
                 what: format!("the store {} (to {})", own.namespace(), capabilities.namespace()),
-                why: "what it remembers of its pods is kept under the provider's name, the cluster and the node".to_owned(),
+                why: "what it remembers of its pods is kept under the provider's name, the cluster and the node"
+                    .to_owned(),
             });
         }
         let version = self.program.live().version.clone();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use host_capabilities::quota::Usage;
 use host_capabilities::{Call, Capabilities, Subject};
 use jiff::Timestamp;
-use provider::Error;
+use provider::{Code, Error};
 use serde::Serialize;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
@@ -311,10 +311,10 @@ impl Program {
     }
 }
 
-/// Whether an error says that the guest, and not its backend, is to blame.
+/// Whether an error says that the guest, and not its backend, is to blame. A limit on time may be reached for a backend that
+/// hangs.
 fn is_own_fault(error: &Error) -> bool {
-    use provider::Code;
-    matches!(error.code, Code::Internal | Code::Limit | Code::Denied | Code::Invalid | Code::Unsupported)
+    matches!(error.code, Code::Internal | Code::Denied | Code::Invalid | Code::Unsupported)
 }
 
 /// Describes a node with a version that need not be the one that serves.
@@ -328,7 +328,7 @@ async fn describe(node: &Arc<Caller>, live: Live) -> Result<(), Error> {
         Ok(described) => described,
         Err(_) => {
             let message = format!("{} did not end within {DESCRIPTION:?}", DESCRIBE.name);
-            Err(Error::new(provider::Code::Timeout, message))
+            Err(Error::new(Code::Timeout, message))
         }
     }
 }

@@ -125,6 +125,12 @@ pub struct RefusedStatus {
     pub refusal: Refusal,
 }
 
+impl RefusedStatus {
+    fn now(digest: &Digest, refusal: Refusal) -> Self {
+        Self { digest: digest.to_string(), since: Timestamp::now().to_string(), refusal }
+    }
+}
+
 /// A provider and its versions, as data.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -159,9 +165,9 @@ impl Supervisor {
             .map_err(|error| StartError::Folder { path: settings.folder.clone(), error })?;
         let start = Start { settings: &settings, limits: &limits, capabilities, state: &state, listener: &listener };
         let begun = start.program(source.as_ref()).await?;
-        let Begun { program, bytes, status, failures } = begun;
+        let Begun { program, bytes, status, failures, refused } = begun;
         let digest = program.digest();
-        let shared = Shared { state, source: status, refused: None, new_until: None };
+        let shared = Shared { state, source: status, refused, new_until: None };
         let shared = Arc::new(Mutex::new(shared));
         let (orders, ordered) = mpsc::unbounded_channel();
         let mut task = Task {
@@ -243,11 +249,14 @@ struct Begun {
     status: SourceStatus,
     /// How often the source has failed.
     failures: u32,
+    /// What the source has, if that can't be loaded.
+    refused: Option<RefusedStatus>,
 }
 
 impl Start<'_> {
     async fn program(&self, source: &dyn Source) -> Result<Begun, StartError> {
         let mut status = SourceStatus::of(source);
+        let mut refused = None;
         let failed = match source.fetch(None).await {
             Ok(Some(fetched)) => {
                 status.answered(&fetched.revision, fetched.signer.clone());
@@ -262,10 +271,11 @@ impl Start<'_> {
                     _ => match self.load(&status.address, fetched.bytes.clone()).await {
                         Ok(program) => {
                             tell(self.listener, program.name(), &Change::Loaded { digest: program.digest() });
-                            return Ok(Begun { program, bytes: fetched.bytes, status, failures: 0 });
+                            return Ok(Begun { program, bytes: fetched.bytes, status, failures: 0, refused });
                         }
                         Err(error) => {
                             let why = error.to_string();
+                            refused = Some(RefusedStatus::now(&fetched.digest, Refusal::from(&error)));
                             (Some(StartError::Load(error)), why)
                         }
                     },
@@ -292,7 +302,7 @@ impl Start<'_> {
                 Ok(program) => {
                     tell(self.listener, program.name(), &Change::UsedLast { digest, why });
                     let failures = u32::from(status.error.is_some());
-                    return Ok(Begun { program, bytes, status, failures });
+                    return Ok(Begun { program, bytes, status, failures, refused });
                 }
                 Err(error) => {
                     tracing::warn!(provider = self.capabilities.name(), %digest, %error, "a version that served can't be loaded");
@@ -495,11 +505,7 @@ impl Task {
                     self.keep("a bad version", |shared| shared.state.condemn(&digest, &refusal.why));
                 }
                 let serving = self.program.digest();
-                self.shared().refused = Some(RefusedStatus {
-                    digest: digest.to_string(),
-                    since: Timestamp::now().to_string(),
-                    refusal: refusal.clone(),
-                });
+                self.shared().refused = Some(RefusedStatus::now(&digest, refusal.clone()));
                 self.tell(&Change::Refused { digest, serving, refusal });
             }
         }

@@ -48,7 +48,8 @@ async fn a_new_version_takes_effect_with_the_next_call() {
 async fn a_call_ends_on_the_version_that_it_began_on() {
     let lab = Loading::misbehaving().load().await;
     let slow = lab.spawn("uid-slow", "slow");
-    until("the call", async || lab.provider.program().limits_in_use().iter().any(|own| own.used > 0).then_some(())).await;
+    until("the call", async || lab.provider.program().limits_in_use().iter().any(|own| own.used > 0).then_some(()))
+        .await;
     swap(&lab, &version("create=trap")).await.unwrap();
     assert_eq!(draining(&lab), 1);
     assert!(lab.create("").await.is_err());
