@@ -58,17 +58,29 @@ impl Cluster {
 
     /// A kubeconfig of the node identity of this node, for use inside the namespace.
     pub fn node_kubeconfig(&self, node: &str) -> Result<PathBuf> {
+        self.kubeconfig(&format!("system:node:{node}"), &["system:nodes"], true)
+    }
+
+    /// A kubeconfig of a user in these groups, for use inside the namespace or outside.
+    pub fn kubeconfig(&self, user: &str, groups: &[&str], inside: bool) -> Result<PathBuf> {
         let folder = self.folder.display().to_string();
-        let user = format!("system:node:{node}");
-        let output = Command::new(crate::repository().join("tests/control-plane/kubeconfig"))
-            .args([&folder, "--user", &user, "--group", "system:nodes", "--inside"])
-            .output()?;
+        let mut command = Command::new(crate::repository().join("tests/control-plane/kubeconfig"));
+        command.args([&folder, "--user", user]).args(groups.iter().flat_map(|group| ["--group", group]));
+        let place = if inside { "inside" } else { "outside" };
+        let output = if inside { command.arg("--inside").output()? } else { command.output()? };
         if !output.status.success() {
             bail!("kubeconfig: {}", String::from_utf8_lossy(&output.stderr));
         }
-        let path = self.folder.join(format!("{node}.kubeconfig"));
+        let path = self.folder.join(format!("{}.{place}.kubeconfig", user.replace(':', "-")));
         std::fs::write(&path, output.stdout)?;
         Ok(path)
+    }
+
+    /// A client of a user in these groups.
+    pub async fn client_of(&self, user: &str, groups: &[&str]) -> Result<Client> {
+        let read = Kubeconfig::read_from(self.kubeconfig(user, groups, false)?)?;
+        let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?;
+        Ok(controllers::connect(&config)?)
     }
 
     /// Runs kubectl; returns what it printed.

@@ -72,9 +72,21 @@ impl NodeBuilder {
         Self::new(cluster, name, component("mock"))
     }
 
+    /// Under another identity than the node's own.
+    pub fn identity(mut self, kubeconfig: PathBuf) -> Self {
+        self.kubeconfig = kubeconfig;
+        self
+    }
+
     /// With these arguments too.
     pub fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self
+    }
+
+    /// Under the identity of another kubeconfig.
+    pub fn under(mut self, kubeconfig: &Path) -> Self {
+        self.kubeconfig = kubeconfig.to_owned();
         self
     }
 
