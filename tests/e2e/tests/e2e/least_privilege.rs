@@ -67,7 +67,8 @@ async fn a_service_account_with_the_role_in_deploy_runs_a_node() -> Result<()> {
     cluster().kubectl(&["apply", "-f", &role.display().to_string()])?;
     secrets(&client, &namespace).await?;
     let user = "system:serviceaccount:vk-runtime:vk-runtime";
-    let kubeconfig = cluster().kubeconfig(user, &["system:serviceaccounts", "system:serviceaccounts:vk-runtime"], true)?;
+    let kubeconfig =
+        cluster().kubeconfig(user, &["system:serviceaccounts", "system:serviceaccounts:vk-runtime"], true)?;
     let node = NodeBuilder::mock(cluster(), "account-node")?.under(&kubeconfig);
     let running = node.start(&client).await?;
     let pods = pods(&client, &namespace);

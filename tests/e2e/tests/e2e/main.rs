@@ -13,6 +13,7 @@ mod engine_down;
 mod environment;
 mod failing_pods;
 mod hyper_cloud;
+mod joining;
 mod least_privilege;
 mod misbehaving_guests;
 mod operator_secrets;

@@ -59,7 +59,8 @@ async fn what_does_not_fit_is_refused_as_by_a_kubelet_and_a_restart_refuses_noth
     let client = cluster().client().await?;
     let namespace = cluster().namespace(&client, "admission").await?;
     let name = "admission-node";
-    let mut node = NodeBuilder::mock(cluster(), name)?.with(&["--config", "pods=3", "--config", "cpu=2"]).start(&client).await?;
+    let mut node =
+        NodeBuilder::mock(cluster(), name)?.with(&["--config", "pods=3", "--config", "cpu=2"]).start(&client).await?;
     let pods = pods(&client, &namespace);
     let asking = |name: &str, cpu: &str| {
         let mut container = patient("c");
@@ -97,7 +98,8 @@ async fn what_does_not_fit_is_refused_as_by_a_kubelet_and_a_restart_refuses_noth
     // With less room than it has given away.
     let before = runs(&pods).await?;
     node.stop()?;
-    let _node = NodeBuilder::mock(cluster(), name)?.with(&["--config", "pods=1", "--config", "cpu=1"]).start(&client).await?;
+    let _node =
+        NodeBuilder::mock(cluster(), name)?.with(&["--config", "pods=1", "--config", "cpu=1"]).start(&client).await?;
     create(&pods, asking("fifth", "1m")).await?;
     assert_eq!(refused(&pods, "fifth").await?.0, "OutOfpods");
     for name in ["first", "here", "third"] {
