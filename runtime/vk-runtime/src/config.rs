@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use clap::{Args, Subcommand};
+use components::source::Address;
 
-use crate::configuration::plan::Plan;
-use crate::configuration::{self, schema_text};
+use crate::configuration::plan::{Plan, ProviderPlan};
+use crate::configuration::{self, Place, schema_text};
+use crate::fetching;
 
 #[derive(Debug, Args)]
 pub struct ConfigArguments {
@@ -48,9 +50,30 @@ pub fn config(arguments: &ConfigArguments) -> Result<()> {
 fn check(file: &Path) -> Result<String> {
     let (configuration, source) = configuration::read(file).map_err(|problems| anyhow!("{problems}"))?;
     let plan = Plan::new(&configuration, &source).map_err(|problems| anyhow!("{problems}"))?;
+    fetching::run(async {
+        let mut problems = source.problems();
+        let providers = Place::default().key("providers");
+        for (index, provider) in configuration.providers.iter().enumerate() {
+            if let Some(plan) = plan.providers.get(&provider.name)
+                && let Err(error) = component(plan).await
+            {
+                problems.add(&providers.item(index).key("component"), format!("{error:#}"));
+            }
+        }
+        problems.into_result().map_err(|problems| anyhow!("{problems}"))
+    })?;
     let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
     let (providers, nodes) = (count(plan.providers.len(), "provider"), count(plan.nodes.len(), "node"));
     Ok(format!("{}: {providers}, {nodes}: nothing is wrong\n", file.display()))
+}
+
+/// Looks at a component that is in a file: digest, signature, contract. What is elsewhere is looked at when it is run.
+async fn component(plan: &ProviderPlan) -> Result<()> {
+    let Address::File(path) = &plan.component else { return Ok(()) };
+    let source = plan.source.open(&plan.component, &plan.limits, Vec::new(), None)?;
+    let fetched = source.fetch(None).await?.context("there is nothing")?;
+    fetching::compiled(&path.display().to_string(), &fetched).await?.check()?;
+    Ok(())
 }
 
 fn print(file: &Path) -> Result<String> {

@@ -137,6 +137,9 @@ fn text(status: &Value) -> String {
         for limit in list(provider, "/limits") {
             limits.push(["/limit", "/used", "/atMost"].map(|pointer| shown(limit.pointer(pointer))));
         }
+        for limit in list(provider, "/quotas") {
+            limits.push(["/limit", "/used", "/maximum"].map(|pointer| shown(limit.pointer(pointer))));
+        }
         table(&limits).into_iter().for_each(|text| line(format!("  {text}")));
     }
     line(String::new());

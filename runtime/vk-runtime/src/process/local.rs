@@ -53,16 +53,24 @@ impl Local {
         let (questions, asked) = mpsc::channel(CONNECTIONS);
         let mut doors = JoinSet::new();
         let socket = folder.join(SOCKET);
-        let listener = bind(&socket).with_context(|| format!("the socket {} can't be made", socket.display()))?;
-        let door = Door::new(questions.clone(), true);
-        doors.spawn(async move {
-            loop {
-                match listener.accept().await {
-                    Ok((stream, _)) => door.enter(stream).await,
-                    Err(_) => tokio::time::sleep(PAUSE).await,
-                }
+        match bind(&socket) {
+            Ok(listener) => {
+                tracing::info!(socket = %socket.display(), "vk-runtime status asks here");
+                let door = Door::new(questions.clone(), true);
+                doors.spawn(async move {
+                    loop {
+                        match listener.accept().await {
+                            Ok((stream, _)) => door.enter(stream).await,
+                            Err(_) => tokio::time::sleep(PAUSE).await,
+                        }
+                    }
+                });
             }
-        });
+            // A path that is too long for a socket, for one: nodes run without it.
+            Err(error) => {
+                tracing::warn!(socket = %socket.display(), %error, "vk-runtime status can't ask this process");
+            }
+        }
         if let Some(address) = metrics {
             let listener =
                 TcpListener::bind(address).await.with_context(|| format!("metrics.listen {address} can't be used"))?;
@@ -76,7 +84,6 @@ impl Local {
                 }
             });
         }
-        tracing::info!(socket = %socket.display(), "vk-runtime status asks here");
         Ok((Self { socket, _doors: doors }, asked))
     }
 }

@@ -153,8 +153,14 @@ impl Process {
                 () = &mut end => return,
                 // One end of it is held here.
                 Some(question) = self.questions.recv() => self.answer(question),
-                () = self.configuration.changed() => self.reload().await,
-                _ = again.tick() => self.try_again().await,
+                () = self.configuration.changed() => tokio::select! {
+                    () = &mut end => return,
+                    () = self.reload() => {}
+                },
+                _ = again.tick() => tokio::select! {
+                    () = &mut end => return,
+                    () = self.try_again() => {}
+                },
             }
         }
     }

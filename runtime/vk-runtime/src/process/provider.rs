@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use components::source::{Address, Source};
-use components::{Program, Settings, Status, Supervisor, Tolerance};
+use components::{Program, Settings, Supervisor, Tolerance};
 use host_capabilities::config::{Config, NodeIdentity};
 use host_capabilities::events::EventSink;
 use host_capabilities::quota::Quotas;
@@ -15,6 +15,7 @@ use host_capabilities::tls::Profiles;
 use host_capabilities::{Capabilities, Grants};
 
 use super::shared::Shared;
+use super::status::ProviderStatus;
 use super::versions::Versions;
 use crate::configuration::plan::ProviderPlan;
 
@@ -81,8 +82,8 @@ impl Provider {
     }
 
     /// All that there is to say.
-    pub fn status(&self) -> Status {
-        self.supervisor.status()
+    pub fn status(&self) -> ProviderStatus {
+        ProviderStatus { versions: self.supervisor.status(), quotas: self.quotas.usage() }
     }
 
     /// What it may do for a node that it is told this of.

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use components::Status as ProviderStatus;
+use components::Status as VersionsStatus;
 use controllers::NodeState;
+use host_capabilities::quota::Usage;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -42,6 +43,17 @@ pub struct ConfigurationStatus {
     pub problems: Vec<String>,
     /// What it says that takes effect at the next start.
     pub needs_restart: Vec<String>,
+}
+
+/// A provider.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderStatus {
+    /// Its versions, where they come from, and their calls.
+    #[serde(flatten)]
+    pub versions: VersionsStatus,
+    /// What it uses of the host, and how much it may.
+    pub quotas: Vec<Usage>,
 }
 
 /// A node.
