@@ -1,16 +1,18 @@
-//! `vk-runtime inspect`: what a component exports and imports.
+//! `vk-runtime inspect`: what a component exports and imports, wherever it is.
 
 use std::fmt::Write;
 
 use anyhow::Result;
-use components::{Bytes, Compiled, Engine, Inspection, Limits, ProviderKind};
+use components::{Inspection, ProviderKind};
 
 use crate::arguments::{InspectArguments, Output};
+use crate::fetching;
 
 pub fn inspect(arguments: &InspectArguments) -> Result<()> {
-    let limits = Limits::default();
-    let source = Bytes::read(&arguments.component, limits.component_size)?;
-    let compiled = Compiled::new(&Engine::new()?, &source, &limits, None)?;
+    let compiled = fetching::run(async {
+        let fetched = arguments.fetch.fetch(&arguments.component).await?;
+        fetching::compiled(&arguments.component.to_string(), &fetched).await
+    })?;
     let shown = match arguments.output {
         Output::Json => serde_json::to_string_pretty(compiled.inspection())? + "\n",
         Output::Text => text(compiled.inspection()),

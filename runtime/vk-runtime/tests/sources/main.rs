@@ -2,8 +2,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
     reason = "a test that can't go on fails; outside of test functions the lints don't know that they are in one"
 )]
 
