@@ -20,6 +20,7 @@ mod object;
 mod reconcile;
 mod shutdown;
 mod status;
+mod wellformed;
 
 #[cfg(test)]
 mod tests;

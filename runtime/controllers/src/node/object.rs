@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
-use provider::{Condition, Description, Taint};
+use provider::{Condition, Taint};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::NodeSettings;
 use super::heartbeat::Heartbeat;
 use super::status::{DECLARED_FEATURES, condition_json, conditions};
+use super::{NodeSettings, wellformed};
 
 const OWNED: &str = "vk-runtime.io/owned";
 
@@ -58,6 +58,8 @@ pub(super) struct Desired {
     pub(super) now: Timestamp,
     /// The host is about to end.
     pub is_ending: bool,
+    /// What can't be said of the node.
+    pub left_out: Vec<String>,
 }
 
 fn quantity(name: &str, amount: u64) -> String {
@@ -90,8 +92,9 @@ impl Desired {
         host: &BTreeMap<String, Condition>,
         now: Timestamp,
     ) -> Self {
-        let empty = Description::default();
-        let own = heartbeat.description.as_deref().unwrap_or(&empty);
+        let mut own = heartbeat.description.as_deref().cloned().unwrap_or_default();
+        let mut left_out = wellformed::clean(&mut own);
+        let own = &own;
         let or = |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
         let system = or(&own.operating_system, "linux");
         let architecture = or(&own.architecture, own_architecture());
@@ -108,7 +111,13 @@ impl Desired {
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect();
         labels.extend(own.labels.iter().cloned());
-        labels.extend(settings.labels.iter().cloned());
+        for (key, value) in &settings.labels {
+            if wellformed::is_label(key, value) {
+                labels.insert(key.clone(), value.clone());
+            } else {
+                left_out.push(format!("label {key:?}={value:?}"));
+            }
+        }
         let mut taints = settings.taints.clone();
         for taint in &own.taints {
             if !taints.iter().any(|known| taint_key(known) == taint_key(taint)) {
@@ -153,6 +162,7 @@ impl Desired {
             images: own.images.iter().map(|one| json!({ "names": one.names, "sizeBytes": one.size })).collect(),
             now,
             is_ending: false,
+            left_out,
         }
     }
 

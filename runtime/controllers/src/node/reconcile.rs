@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::drift::{self, Drift};
 use super::object::{Desired, may_set};
-use super::{Heartbeat, NodeConditions, NodeSettings, NodeState, Seen};
+use super::{Heartbeat, NodeConditions, NodeSettings, NodeState, Seen, wellformed};
 use crate::api::{Api, ApiError, Patch};
 use crate::events::{PodEvent, Recorder};
 
@@ -121,6 +121,10 @@ impl Reconciler {
         }
         // What is remembered of taints and conditions changes after these.
         self.repair_labels(&node, desired.metadata_change(&node)).await?;
+        match wellformed::condition(&desired.left_out) {
+            Some(condition) => self.conditions.set(condition),
+            None => self.conditions.clear(wellformed::CONDITION),
+        }
         match self.drift.condition() {
             Some(condition) => self.conditions.set(condition),
             None => self.conditions.clear(drift::CONDITION),

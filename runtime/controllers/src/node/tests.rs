@@ -205,3 +205,25 @@ fn features_are_declared_sorted_and_once_and_no_others_are_left() {
     let change = desired().status_change(&node, false).unwrap();
     assert_eq!(change["status"]["declaredFeatures"], json!(status::DECLARED_FEATURES));
 }
+
+#[test]
+fn what_is_registered_has_the_labels_that_pods_ask_for() {
+    let labels = desired().object()["metadata"]["labels"].clone();
+    for (label, value) in [
+        ("kubernetes.io/os", "linux"),
+        ("beta.kubernetes.io/os", "linux"),
+        ("kubernetes.io/hostname", "web"),
+        ("type", "virtual-kubelet"),
+        ("node.kubernetes.io/exclude-from-external-load-balancers", "true"),
+    ] {
+        assert_eq!(labels[label], value, "{label}");
+    }
+    assert!(labels["kubernetes.io/arch"].is_string());
+    // And what the provider says of where it is.
+    let zone = ("topology.kubernetes.io/zone".to_owned(), "eu-1a".to_owned());
+    let kind = ("node.kubernetes.io/instance-type".to_owned(), "cell.large".to_owned());
+    let told = Description { labels: vec![zone, kind], ..description() };
+    let own = of(&settings(), &Heartbeat::new(Ok(told)), "2026-01-01T00:00:00Z".parse().unwrap()).object();
+    assert_eq!(own["metadata"]["labels"]["topology.kubernetes.io/zone"], "eu-1a");
+    assert_eq!(own["metadata"]["labels"]["node.kubernetes.io/instance-type"], "cell.large");
+}

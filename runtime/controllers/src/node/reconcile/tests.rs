@@ -129,7 +129,7 @@ impl Run {
         let all = self.log.all();
         let writes = all.iter().filter(|asked| asked.path == STATUS);
         let conditions = writes.filter_map(|asked| asked.body["status"]["conditions"].as_array());
-        conditions.flatten().filter(|own| own["type"] == kind).next_back().cloned()
+        conditions.flatten().rfind(|own| own["type"] == kind).cloned()
     }
 }
 
