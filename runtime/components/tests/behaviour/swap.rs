@@ -191,7 +191,7 @@ fn code_mappings() -> usize {
     maps.lines().filter(|line| line.contains("r-xp") && line.split_whitespace().nth(4) == Some("0")).count()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_swaps_under_load_lose_no_call_and_leave_no_code() {
     const STREAMS: usize = 40;
     let lab = Arc::new(Loading::misbehaving().limits("sessions=100").alone().load().await);
@@ -225,6 +225,8 @@ async fn twenty_swaps_under_load_lose_no_call_and_leave_no_code() {
             for log in open.iter_mut().step_by(2) {
                 assert!(log.output.content.next().await.unwrap().is_ok());
             }
+            // Calls begin on each.
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         stop.store(true, Ordering::Relaxed);
         for caller in callers {
