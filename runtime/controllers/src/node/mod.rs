@@ -5,6 +5,7 @@
 //! | Lease | every 10 s, for 40 s |
 //! | heartbeat: `describe` of the provider | every 10 s, at most 10 s long |
 //! | status | when it changes, else every 5 minutes |
+//! | images, where the description says none | every 5 minutes |
 //! | labels, annotations, taints, `providerID` | whenever they are not as they should be |
 //!
 //! What others put on the Node stays: only keys that this host owns are touched, and it remembers on the Node which they
@@ -15,6 +16,7 @@
 mod drift;
 mod heartbeat;
 mod host_conditions;
+mod images;
 mod lease;
 mod object;
 mod reconcile;
@@ -101,13 +103,15 @@ impl NodeController {
         let (told, state) = watch::channel(NodeState::Unregistered);
         let settings = Arc::new(settings);
         let mut tasks = JoinSet::new();
+        let (listed, images) = watch::channel(Vec::new());
+        tasks.spawn(images::ask(provider.clone(), listed));
         tasks.spawn(heartbeat::beat(provider, beat, described));
         tasks.spawn(follow(api.clone(), settings.name.clone(), seen.clone()));
         tasks.spawn(lease::renew(api.clone(), settings.name.clone(), present.clone()));
         let conditions = NodeConditions::default();
         let (ending, ends) = watch::channel(false);
         let (name, own_api) = (settings.name.clone(), api.clone());
-        let inputs = Inputs { heartbeat, present, conditions: conditions.follow(), ends };
+        let inputs = Inputs { heartbeat, present, conditions: conditions.follow(), images, ends };
         tasks.spawn(Reconciler::new(settings, api, recorder, inputs, seen, told, conditions.clone()).run());
         Self { name, api: own_api, state, conditions, ending, _tasks: tasks }
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
-use provider::{Condition, Taint};
+use provider::{Condition, NodeImage, Taint};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -159,10 +159,17 @@ impl Desired {
                 ("systemUUID", String::new()),
             ]
             .into(),
-            images: own.images.iter().map(|one| json!({ "names": one.names, "sizeBytes": one.size })).collect(),
+            images: own.images.iter().map(image_json).collect(),
             now,
             is_ending: false,
             left_out,
+        }
+    }
+
+    /// Shows these images where the description says none.
+    pub fn show(&mut self, images: &[NodeImage]) {
+        if self.images.is_empty() {
+            self.images = images.iter().map(image_json).collect();
         }
     }
 
@@ -332,6 +339,10 @@ pub(super) fn may_set(label: &str) -> bool {
                 | ("beta.kubernetes.io", "instance-type" | "os" | "arch")
                 | ("topology.kubernetes.io" | "failure-domain.beta.kubernetes.io", "zone" | "region")
         )
+}
+
+fn image_json(image: &NodeImage) -> Value {
+    json!({ "names": image.names, "sizeBytes": image.size })
 }
 
 fn taint_json(key: &str, value: &str, effect: &str) -> Value {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
-use provider::Condition;
+use provider::{Condition, NodeImage};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -29,6 +29,8 @@ pub(super) struct Inputs {
     pub heartbeat: watch::Receiver<Heartbeat>,
     pub present: watch::Receiver<Seen>,
     pub conditions: watch::Receiver<BTreeMap<String, Condition>>,
+    /// Where the provider's description says none.
+    pub images: watch::Receiver<Vec<NodeImage>>,
     /// The host is about to end.
     pub ends: watch::Receiver<bool>,
 }
@@ -68,6 +70,7 @@ impl Reconciler {
             self.inputs.heartbeat.mark_unchanged();
             self.inputs.present.mark_unchanged();
             self.inputs.conditions.mark_unchanged();
+            self.inputs.images.mark_unchanged();
             self.inputs.ends.mark_unchanged();
             let pause = match self.reconcile().await {
                 Ok(next) => {
@@ -83,11 +86,13 @@ impl Reconciler {
                     continue;
                 }
             };
-            let Inputs { heartbeat, present, conditions, ends } = &mut self.inputs;
+            let Inputs { heartbeat, present, conditions, images, ends } = &mut self.inputs;
             tokio::select! {
                 changed = heartbeat.changed() => if changed.is_err() { return },
                 changed = present.changed() => if changed.is_err() { return },
                 changed = conditions.changed() => if changed.is_err() { return },
+                // Who asks for them may have ended.
+                Ok(()) = images.changed() => {}
                 changed = ends.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(pause) => {}
             }
@@ -101,6 +106,7 @@ impl Reconciler {
         let host = self.inputs.conditions.borrow().clone();
         let mut desired = Desired::new(&self.settings, &heartbeat, &host, now);
         desired.is_ending = *self.inputs.ends.borrow();
+        desired.show(&self.inputs.images.borrow());
         let present = self.inputs.present.borrow().clone();
         let node = match present {
             Seen::Unknown => return Ok(Duration::from_secs(1)),
