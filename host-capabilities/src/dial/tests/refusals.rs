@@ -142,7 +142,7 @@ async fn what_is_no_address_is_invalid() {
     let mut options = plain();
     options.tls = "cells".to_owned();
     let error = refused(grants(&[], &["tls://host:1"], &[]), "tls://host:1", options).await;
-    assert_eq!(error.code, "invalid");
+    assert_eq!(error.code, "denied");
     assert!(error.message.contains("`cells`"), "{}", error.message);
 }
 

@@ -80,7 +80,7 @@ async fn what_is_no_request_is_invalid() {
     let mut request = get("http://api.example.com/");
     request.tls = "corporate".to_owned();
     let error = refused(everything(), request).await;
-    assert_eq!(error.code, "invalid");
+    assert_eq!(error.code, "denied");
     assert!(error.message.contains("`corporate`"), "{}", error.message);
 }
 

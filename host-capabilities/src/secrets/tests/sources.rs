@@ -160,6 +160,5 @@ async fn a_source_that_fails_says_once_that_its_last_value_is_kept() {
     value(&mut guest).await.unwrap();
     let text = lines.text();
     assert_eq!(text.matches("its last value is kept: no answer").count(), 1, "{text}");
-    assert_eq!(text.matches("can be read again").count(), 1, "{text}");
     assert!(!text.contains("4711"), "{text}");
 }
