@@ -81,6 +81,11 @@ impl PublicKey {
         })
     }
 
+    /// Whether it is an Ed25519 key.
+    fn is_ed25519(&self) -> bool {
+        self.algorithms().any(|algorithm| algorithm.public_key_alg_id() == webpki::ring::ED25519.public_key_alg_id())
+    }
+
     /// Whether this key made the signature of this message.
     fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         let Ok(key) = RawPublicKeyEntity::try_from(&self.key) else { return false };
