@@ -196,7 +196,9 @@ impl Planner<'_> {
             Address::File(path) => Address::File(self.source.path(&path)),
             elsewhere => elsewhere,
         };
-        if let Address::File(path) = &component {
+        if let Address::File(path) = &component
+            && own.component.parse::<Address>().is_ok()
+        {
             check::file(self.source, Some(path), &at.key("component"), &mut self.problems);
         }
         let http = |text: &str| Rule::parse(text, http::SCHEMES, false).map_err(|error| error.to_string());
@@ -432,7 +434,10 @@ impl Source {
     pub fn path(&self, path: &Path) -> PathBuf {
         match self {
             Self::Flags => path.to_owned(),
-            Self::File { path: own, .. } => own.parent().map_or_else(|| path.to_owned(), |folder| folder.join(path)),
+            Self::File { path: own, .. } => {
+                let found = own.parent().map_or_else(|| path.to_owned(), |folder| folder.join(path));
+                std::path::absolute(&found).unwrap_or(found)
+            }
         }
     }
 

@@ -69,7 +69,11 @@ impl Problems {
 
     /// One more.
     pub fn add(&mut self, place: &Place, message: impl Into<String>) {
-        self.found.push(Problem { place: place.clone(), message: message.into() });
+        let problem = Problem { place: place.clone(), message: message.into() };
+        // What several nodes have of one provider is found for each.
+        if !self.found.contains(&problem) {
+            self.found.push(problem);
+        }
     }
 
     /// Fails if something was found.

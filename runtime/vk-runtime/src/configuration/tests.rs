@@ -159,8 +159,7 @@ nodes:
     assert_eq!(
         folder.problems(text),
         [
-            "vk.yaml:1:1: apiVersion: `vk-runtime.io/v1` is no value of this; did you mean `vk-runtime.io/v1alpha1`? There are: \
-         vk-runtime.io/v1alpha1",
+            "vk.yaml:1:1: apiVersion: `vk-runtime.io/v1` is no value of this; there are: vk-runtime.io/v1alpha1",
             "vk.yaml:3:1: statedir: `statedir` is no key here; did you mean `stateDir`? There are: apiVersion, audit, cluster, kind, \
          log, metrics, nodes, providers, stateDir",
             "vk.yaml:8:5: providers[0].allow.htp: `htp` is no key here; did you mean `http`? There are: addresses, dial, http, \
@@ -170,8 +169,8 @@ nodes:
             "vk.yaml:12:3: nodes[0]: the key `provider` is missing",
             "vk.yaml:13:14: nodes[0].kubelet.port: 70000 is more than 65535, the most that this may be",
             "vk.yaml:14:13: nodes[0].labels.a: a text is wanted here, not the number 1 (in quotes it is a text)",
-            "vk.yaml:15:3: nodes[0].nonsense: `nonsense` is no key here; there are: addresses, config, dns, kubeconfig, kubelet, \
-         labels, name, os, provider, taints",
+            "vk.yaml:15:3: nodes[0].nonsense: `nonsense` is no key here; there are: addresses, bootstrapKubeconfig, \
+         config, dns, kubeconfig, kubelet, labels, name, os, provider, shutdown, taints",
         ]
     );
 }
@@ -212,7 +211,7 @@ nodes:
         "vk.yaml:10:3: providers[0].config: `list` is a list",
         "vk.yaml:11:3: providers[1].name: there are two providers `engine`",
         "vk.yaml:12:3: providers[1].component: `ftp://x` is no address of a component",
-        "vk.yaml:14:15: nodes[0].provider: `engne` is no provider of this configuration; did you mean `engine`?",
+        "vk.yaml:14:16: nodes[0].provider: `engne` is no provider of this configuration; did you mean `engine`?",
         "nodes[0].taints[0]: the effect `Never`",
         "vk.yaml:15:5: nodes[1].name: there are two nodes `one`",
         "nodes[1].kubelet.port: the nodes `one` and `one` have the same port 10250; 0 takes any that is free",

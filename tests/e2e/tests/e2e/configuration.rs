@@ -237,7 +237,7 @@ async fn a_new_build_is_swapped_in_and_a_greedy_one_refused() -> Result<()> {
     assert_eq!(runs(&pods).await?.get("stays/c"), before.get("stays/c"), "a pod was touched");
 
     // One that wants what it was not granted.
-    process.replace("own.wasm", &std::fs::read(test_component("template-pods"))?)?;
+    process.replace("own.wasm", &std::fs::read(test_component("fetching"))?)?;
     let message = event(&client, &process, name, "ProviderRefused").await?;
     assert!(message.contains("http") && message.contains("--allow-http"), "{message}");
     let condition = up_to_date("False").await?;
