@@ -77,7 +77,8 @@ impl Desk {
             }
         } else if self.is_open(shared) {
             let mut ledger = self.ledger();
-            if let Some(applicant) = cell.core().applicant() {
+            let applicant = cell.core().applicant();
+            if let Some(applicant) = applicant {
                 self.decide(shared, &mut ledger, &cell, &applicant, false);
             }
         }
@@ -171,3 +172,6 @@ pub(in crate::pods) async fn read_labels(shared: Arc<Shared>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
