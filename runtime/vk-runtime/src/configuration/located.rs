@@ -18,7 +18,10 @@ pub struct Located {
 
 /// Reads a document; the error names line and column.
 pub fn read(text: &str) -> Result<Located, String> {
-    let tree: Spanned<Tree> = serde_saphyr::from_str(text).map_err(|error| error.without_snippet().to_string())?;
+    // As YAML 1.2 has it: `off`, `no` and `y` are texts.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let tree: Spanned<Tree> =
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| error.without_snippet().to_string())?;
     let mut positions = Positions::new();
     let position = position(&tree);
     positions.insert(Place::default(), position);

@@ -11,6 +11,7 @@ apiVersion: vk-runtime.io/v1alpha1
 kind: Configuration
 stateDir: state
 log: { level: debug, format: json }
+audit: { uses: off }
 cluster:
   id: test
   domain: cluster.example
@@ -30,7 +31,7 @@ providers:
 nodes:
 - name: one
   provider: engine
-  labels: { zone: a }
+  labels: { zone: y }
   taints: ['a=b:NoExecute']
 - name: two
   provider: engine
@@ -88,6 +89,7 @@ fn a_file_says_what_runs() {
     assert!(!engine.pod_secrets.may_reveal());
     let (one, two) = (&plan.nodes["one"], &plan.nodes["two"]);
     assert_eq!((one.kubelet.port, two.kubelet.port), (10_250, 0));
+    assert_eq!(one.labels["zone"], "y", "as YAML 1.2 has it");
     assert_eq!((one.dns.len(), two.dns.len()), (1, 0));
     assert_eq!((one.taints.len(), two.taints.len()), (1, 0));
     assert_eq!(two.os.label(), "windows");
