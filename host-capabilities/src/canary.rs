@@ -125,6 +125,42 @@ async fn what_a_guest_says_of_a_secret_is_masked_on_every_way_out() {
 }
 
 #[tokio::test]
+async fn what_was_only_filled_in_is_masked_in_its_encodings_too() {
+    let lines = Lines::capture();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "user:canary-filled-4711").unwrap();
+    let mut guest = Guest::new(granted(&[format!("key=file:{}:inject,api.test", file.path().display())]));
+    guest
+        .run(async |accessor| {
+            let names = vec!["key".to_owned()];
+            let opened = <CallData as secrets::HostWithStore<_>>::open(accessor, names).await.unwrap().unwrap();
+            accessor.with(|mut access| {
+                for secret in opened {
+                    secrets::HostSecret::placeholder(access.get(), secret, "basic".to_owned()).unwrap().unwrap();
+                }
+            });
+        })
+        .await;
+    let call = guest.store.data_mut();
+    // As a server may tell them to the guest in a way that nobody finds.
+    for said in ["user:canary-filled-4711", "user%3Acanary-filled-4711", "dXNlcjpjYW5hcnktZmlsbGVkLTQ3MTE="] {
+        log::Host::write(call, log::Level::Error, format!("it is {said}!"), Vec::new()).unwrap();
+        metrics::Host::set(call, "said".to_owned(), vec![("label".to_owned(), said.to_owned())], 1.0).unwrap();
+        let told = to_provider(denied(said, said), |text| call.logger().mask(text));
+        without_canary("an error", &format!("{told:?}"));
+        assert!(!told.message.contains("dXNl"), "{told:?}");
+    }
+    without_canary("the log", &lines.text());
+    assert_eq!(lines.of_provider().iter().filter(|line| line.contains("it is ***!")).count(), 3);
+    let mut registry = Registry::default();
+    let mut page = String::new();
+    registry.register_collector(Box::new(crate::metrics::Registered(guest.capabilities.metrics.clone())));
+    encode(&mut page, &registry).unwrap();
+    without_canary("metrics", &page);
+    assert!(page.contains("label=\"***\"") && !page.contains("dXNl"), "{page}");
+}
+
+#[tokio::test]
 async fn errors_of_the_host_repeat_no_secret() {
     let lines = Lines::capture();
     let files = tempfile::tempdir().unwrap();
