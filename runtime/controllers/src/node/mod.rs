@@ -9,9 +9,10 @@
 //! | labels, annotations, taints, `providerID` | whenever they are not as they should be |
 //!
 //! What others put on the Node stays: only keys that this host owns are touched, and it remembers on the Node which they
-//! are. A Node that somebody deletes is registered again, unless the settings say otherwise. A provider that fails makes the node NotReady after [`GRACE`],
-//! with its words, and Ready again when it answers. When the host ends, nothing is written: pods go
-//! on; other ends are in `shutdown`.
+//! are. What the identity may not repair, and what the API server would refuse, is told in a condition (`drift`,
+//! `wellformed`). A Node that somebody deletes is registered again, unless the settings say otherwise. A provider that
+//! fails makes the node NotReady after [`GRACE`], with its words, and Ready again when it answers. When the host ends,
+//! nothing is written, and pods go on; other ends are in `shutdown`.
 
 mod drift;
 mod heartbeat;
