@@ -100,13 +100,14 @@ impl NodeBuilder {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, words: &[&str]) -> Command {
         // Goes with the thread that started it, should that not get to end it.
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "TERM", "nsenter"])
             .arg(format!("--net=/run/netns/{}", self.netns))
             .arg(binary())
+            .args(words)
             .args(["--nodename", &self.name, "--kubelet-port", "0"])
             .arg("--component")
             .arg(&self.component)
@@ -118,9 +119,16 @@ impl NodeBuilder {
         command
     }
 
+    /// Runs another command with the flags that the node is started with; returns exit code, output, and what it said.
+    pub fn run_command(&self, words: &[&str]) -> Result<(Option<i32>, String, String)> {
+        let output = self.command(words).stdin(Stdio::null()).output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((output.status.code(), text(&output.stdout), text(&output.stderr)))
+    }
+
     /// Runs it to its end, for one that is expected to refuse its work; returns exit code and what it said.
     pub fn run_to_end(&self) -> Result<(Option<i32>, String)> {
-        let mut child = self.command().stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let mut child = self.command(&[]).stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let until = Instant::now() + LONGEST_RUN;
         while child.try_wait()?.is_none() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(20));
@@ -142,7 +150,7 @@ impl NodeBuilder {
         }
         std::fs::create_dir_all(&self.folder)?;
         let log = File::options().append(true).create(true).open(self.folder.join("log"))?;
-        let mut command = self.command();
+        let mut command = self.command(&[]);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         command.spawn().context("setpriv can't be run")
     }

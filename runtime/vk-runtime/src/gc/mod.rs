@@ -62,8 +62,10 @@ pub fn gc(command: &GcCommand) -> Result<()> {
     }
     let _level = logging::start(plan.log, None);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let surveys = runtime.block_on(all_nodes(command, plan))?;
+    let (surveys, unasked) = runtime.block_on(all_nodes(command, plan))?;
     let shown = match command.output {
+        // Of nothing there is nothing to say beside the error.
+        _ if surveys.is_empty() => String::new(),
         Output::Json => serde_json::to_string_pretty(&surveys)? + "\n",
         Output::Text => survey::text(&surveys, command.dry_run),
     };
@@ -71,15 +73,16 @@ pub fn gc(command: &GcCommand) -> Result<()> {
     {
         print!("{shown}");
     }
-    match surveys.iter().flat_map(Survey::failures).count() {
-        0 => Ok(()),
-        failures => bail!("{failures} could not be removed"),
-    }
+    let failed = surveys.iter().flat_map(Survey::failures).count();
+    let mut failures: Vec<String> = unasked.iter().map(|error| format!("{error:#}")).collect();
+    failures.extend((failed > 0).then(|| format!("{failed} could not be removed")));
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
 }
 
-async fn all_nodes(command: &GcCommand, plan: Plan) -> Result<Vec<Survey>> {
+/// What there is of each node; and why of some nothing is known.
+async fn all_nodes(command: &GcCommand, plan: Plan) -> Result<(Vec<Survey>, Vec<anyhow::Error>)> {
     let shared = Shared::new(&plan).await?;
-    let mut surveys = Vec::new();
+    let (mut surveys, mut unasked) = (Vec::new(), Vec::new());
     for (name, own) in &plan.providers {
         let wanted = |node: &&NodePlan| command.node.is_empty() || command.node.contains(&node.name);
         let nodes: Vec<&NodePlan> = plan.nodes.values().filter(|node| node.provider == *name).filter(wanted).collect();
@@ -87,10 +90,13 @@ async fn all_nodes(command: &GcCommand, plan: Plan) -> Result<Vec<Survey>> {
         let provider = Provider::start(&shared, own.clone(), shared.node_identity(Some(first), &[])).await?;
         for node in nodes {
             let survey = one_node(command, node, &provider, &shared).await;
-            surveys.push(survey.with_context(|| format!("the node {}: nothing of it was removed", node.name))?);
+            match survey.with_context(|| format!("the node {}: nothing of it was removed", node.name)) {
+                Ok(survey) => surveys.push(survey),
+                Err(error) => unasked.push(error),
+            }
         }
     }
-    Ok(surveys)
+    Ok((surveys, unasked))
 }
 
 async fn one_node(command: &GcCommand, plan: &NodePlan, provider: &Provider, shared: &Shared) -> Result<Survey> {

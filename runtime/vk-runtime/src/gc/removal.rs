@@ -106,3 +106,89 @@ async fn must_end(ended: &impl AsyncFn() -> Result<bool>) -> Result<()> {
     let message = format!("it still runs {} s after it was killed", AFTER_FORCE.as_secs());
     Err(Error::new(Code::Timeout, message))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use provider::{ContainerState, PodConfig, PodKey, Snapshot};
+
+    use super::*;
+
+    /// A backend with one pod, which ends when it is told to end with at most this grace.
+    struct Backend {
+        ends_at: Duration,
+        ended: Mutex<bool>,
+        asked: Mutex<Vec<String>>,
+    }
+
+    impl Backend {
+        fn new(ends_at: Duration) -> Self {
+            Self { ends_at, ended: Mutex::default(), asked: Mutex::default() }
+        }
+
+        fn state(&self) -> PodState {
+            let ended = *self.ended.lock().unwrap();
+            let mut state = PodState::new(PodKey::new("u", "default", "web"), 3, ObjectState::Running);
+            let phase = if ended { ContainerPhase::Exited } else { ContainerPhase::Running };
+            state.containers = vec![ContainerState::new("c", 0, phase)];
+            state
+        }
+    }
+
+    #[async_trait]
+    impl Pods for Backend {
+        async fn create(&self, _: PodConfig) -> Result<PodState> {
+            Err(Error::lacks("create"))
+        }
+
+        async fn update(&self, _: PodConfig, _: Vec<String>) -> Result<()> {
+            Err(Error::lacks("update"))
+        }
+
+        async fn delete(&self, pod: PodRef, grace: Duration) -> Result<()> {
+            self.asked.lock().unwrap().push(format!("delete {} {} {}", pod.key.uid, pod.attempt, grace.as_secs()));
+            *self.ended.lock().unwrap() |= grace <= self.ends_at;
+            Ok(())
+        }
+
+        async fn forget(&self, pod: PodRef) -> Result<()> {
+            self.asked.lock().unwrap().push(format!("forget {} {}", pod.key.uid, pod.attempt));
+            Ok(())
+        }
+
+        async fn list(&self, _: Option<String>) -> Result<Snapshot> {
+            Err(Error::lacks("list"))
+        }
+
+        async fn refresh(&self, _: Vec<PodRef>) -> Result<Vec<PodState>> {
+            Ok(vec![self.state()])
+        }
+    }
+
+    async fn asked(ends_at: u64, ended: bool) -> (Result<()>, Vec<String>) {
+        let backend = Backend::new(Duration::from_secs(ends_at));
+        *backend.ended.lock().unwrap() = ended;
+        let removed = remove(Kind::Pods(&backend), &backend.state(), Duration::from_secs(5)).await;
+        (removed, backend.asked.into_inner().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_ends_within_its_grace_is_not_killed() {
+        let (removed, asked) = asked(5, false).await;
+        assert_eq!((removed, asked), (Ok(()), vec!["delete u 3 5".to_owned(), "forget u 3".to_owned()]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_end_is_killed_after_its_grace() {
+        let (removed, asked) = asked(0, false).await;
+        let expected = ["delete u 3 5", "delete u 3 0", "forget u 3"].map(str::to_owned);
+        assert_eq!((removed, asked), (Ok(()), expected.to_vec()));
+    }
+
+    #[tokio::test]
+    async fn what_has_ended_is_only_forgotten() {
+        assert_eq!(asked(0, true).await, (Ok(()), vec!["forget u 3".to_owned()]));
+    }
+}

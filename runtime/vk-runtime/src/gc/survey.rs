@@ -84,7 +84,9 @@ impl Survey {
     /// Of what was listed, while the API server has pods of these UIDs.
     pub fn new(node: &str, provider: &str, states: Vec<PodState>, complete: bool, pods: &BTreeSet<String>) -> Self {
         let mut objects: Vec<Object> = states.into_iter().map(|state| Object::new(state, pods)).collect();
-        objects.sort_by(|a, b| (&a.namespace, &a.name, &a.uid, a.attempt).cmp(&(&b.namespace, &b.name, &b.uid, b.attempt)));
+        objects.sort_by(|a, b| {
+            (&a.namespace, &a.name, &a.uid, a.attempt).cmp(&(&b.namespace, &b.name, &b.uid, b.attempt))
+        });
         Self { node: node.to_owned(), provider: provider.to_owned(), complete, objects }
     }
 
@@ -164,7 +166,9 @@ pub fn text(surveys: &[Survey], dry_run: bool) -> String {
     let mut out = String::new();
     if rows.len() > 1 {
         let widths: Vec<usize> = (0..heads.len())
-            .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0))
+            .map(|column| {
+                rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+            })
             .collect();
         for row in &rows {
             let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
@@ -237,7 +241,9 @@ mod tests {
 
     #[test]
     fn an_incomplete_list_is_said() {
-        assert!(text(&[survey(false)], true).ends_with("of the node n the backend could not tell all: there may be more\n"));
+        assert!(
+            text(&[survey(false)], true).ends_with("of the node n the backend could not tell all: there may be more\n")
+        );
     }
 
     #[test]
