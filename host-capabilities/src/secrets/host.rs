@@ -126,7 +126,7 @@ impl secrets::HostSecret for Call {
     fn reveal(&mut self, secret: Resource<Secret>) -> wasmtime::Result<Result<Vec<u8>, Error>> {
         let secret = self.table.get(&secret)?;
         let shown = secret.may(&[Mode::Reveal], "reading the value of", "reveal").map(|()| {
-            self.capabilities.secrets.remember_shown(secret.bytes());
+            self.capabilities.secrets.remember_shown(secret);
             secret.bytes().to_vec()
         });
         Ok(self.used(secret.name(), "reveal", shown))
@@ -163,8 +163,8 @@ impl secrets::HostSecret for Call {
         if made.is_ok() {
             // Before the value can be on its way: it must be known when it comes back.
             match secret.mode {
-                Mode::Inject => self.capabilities.secrets.remember_filled(secret.bytes()),
-                Mode::Reveal | Mode::Sign => self.capabilities.secrets.remember_shown(secret.bytes()),
+                Mode::Inject => self.capabilities.secrets.remember_filled(secret),
+                Mode::Reveal | Mode::Sign => self.capabilities.secrets.remember_shown(secret),
             }
         }
         Ok(self.used(secret.name(), "placeholder", made))

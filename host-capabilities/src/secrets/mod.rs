@@ -124,12 +124,12 @@ impl Secrets {
         self.shown.search()
     }
 
-    fn remember_shown(&self, value: &[u8]) {
-        self.shown.remember(value, false);
+    fn remember_shown(&self, secret: &Secret) {
+        self.shown.remember(secret.name(), secret.bytes(), false);
     }
 
-    fn remember_filled(&self, value: &[u8]) {
-        self.shown.remember(value, true);
+    fn remember_filled(&self, secret: &Secret) {
+        self.shown.remember(secret.name(), secret.bytes(), true);
     }
 
     /// The present values of some secrets, as they stood at one moment: none changed from the first reading to the last.

@@ -4,7 +4,7 @@
 //! encodings ([`crate::forms`]) and across the borders of pieces; what may be the beginning of one is held back until the next
 //! piece shows whether it is. Cost: one pass over a response's bytes, and none before the first placeholder was asked for.
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use provider::ByteStream;
@@ -23,8 +23,12 @@ impl Search {
     pub(super) fn new<'a>(values: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
         let patterns: Vec<_> = values.flat_map(forms::of).collect();
         let longest = patterns.iter().map(|form| form.len()).max()?;
-        let automaton =
-            AhoCorasick::builder().match_kind(MatchKind::Standard).build(patterns.iter().map(|f| &***f)).ok()?;
+        let automaton = AhoCorasick::builder()
+            .match_kind(MatchKind::Standard)
+            // Of all kinds the smallest: values may be long.
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .build(patterns.iter().map(|form| form.as_slice()))
+            .ok()?;
         Some(Self { automaton, patterns, longest })
     }
 

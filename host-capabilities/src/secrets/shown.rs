@@ -1,6 +1,6 @@
 //! The values that a provider was shown or had filled in: what is masked in its words, and looked for in what comes back.
 //!
-//! Bound: the last 64 values; a secret that rotates does not pile up.
+//! Bound: the last four values of each secret; one that rotates does not pile up.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 use super::search::Search;
 use crate::mask::Mask;
 
-const MAX_VALUES: usize = 64;
+/// Of one secret, in one way.
+const MAX_VALUES: usize = 4;
 
 /// Values that left the host.
 #[derive(Default)]
@@ -18,10 +19,18 @@ pub(super) struct Shown(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
-    /// With whether it was only filled in: then the guest must not see it.
-    values: VecDeque<(Zeroizing<Vec<u8>>, bool)>,
+    values: VecDeque<Left>,
     mask: Mask,
     search: Option<Arc<Search>>,
+}
+
+/// A value that left the host.
+struct Left {
+    /// Of the secret.
+    name: String,
+    value: Zeroizing<Vec<u8>>,
+    /// It was only filled in: the guest must not see it.
+    hidden: bool,
 }
 
 impl Shown {
@@ -38,25 +47,47 @@ impl Shown {
         self.known().search.clone()
     }
 
-    pub(super) fn remember(&self, value: &[u8], filled: bool) {
+    pub(super) fn remember(&self, name: &str, value: &[u8], hidden: bool) {
         let mut known = self.known();
-        if known.values.iter().any(|(own, hidden)| own.as_slice() == value && *hidden == filled) {
+        let of_this = |own: &&Left| own.name == name && own.hidden == hidden;
+        if known.values.iter().filter(of_this).any(|own| own.value.as_slice() == value) {
             return;
         }
-        known.values.push_back((Zeroizing::new(value.to_vec()), filled));
-        if known.values.len() > MAX_VALUES {
-            known.values.pop_front();
+        if known.values.iter().filter(of_this).count() >= MAX_VALUES
+            && let Some(oldest) = known.values.iter().position(|own| of_this(&own))
+        {
+            known.values.remove(oldest);
         }
+        known.values.push_back(Left { name: name.to_owned(), value: Zeroizing::new(value.to_vec()), hidden });
         let mut mask = Mask::default();
-        for (value, _) in &known.values {
-            if let Ok(text) = std::str::from_utf8(value) {
+        for own in &known.values {
+            if let Ok(text) = std::str::from_utf8(&own.value) {
                 mask.add(text.trim());
             }
         }
         known.mask = mask;
-        if filled {
-            let hidden = known.values.iter().filter(|(_, filled)| *filled).map(|(value, _)| value.as_slice());
+        if hidden {
+            let hidden = known.values.iter().filter(|own| own.hidden).map(|own| own.value.as_slice());
             known.search = Search::new(hidden).map(Arc::new);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_rotates_pushes_out_its_own_old_values_alone() {
+        let shown = Shown::default();
+        shown.remember("steady", b"steady-value", true);
+        for version in 0..10 {
+            shown.remember("rotating", format!("value-number-{version}").as_bytes(), true);
+            shown.remember("rotating", format!("value-number-{version}").as_bytes(), true);
+        }
+        let search = shown.search().unwrap();
+        assert!(search.finds(b"steady-value") && search.finds(b"value-number-9") && search.finds(b"value-number-6"));
+        assert!(!search.finds(b"value-number-5"));
+        assert_eq!(shown.mask("steady-value value-number-9".to_owned()), "*** ***");
     }
 }
