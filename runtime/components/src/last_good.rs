@@ -116,6 +116,12 @@ impl LastGood {
         Ok(bytes.into())
     }
 
+    /// What comes from here from now on is of the same provider.
+    pub(crate) fn moved(&mut self, source: &str) -> std::io::Result<()> {
+        source.clone_into(&mut self.known.source);
+        self.keep()
+    }
+
     /// This version serves now.
     pub(crate) fn serves(&mut self, digest: &Digest, bytes: &[u8]) -> std::io::Result<()> {
         let path = self.path(digest);
@@ -231,6 +237,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         LastGood::open(folder.path(), SOURCE).unwrap().serves(&digest(b"one"), b"one").unwrap();
         assert!(LastGood::open(folder.path(), "/other.wasm").unwrap().candidates().is_empty());
+        LastGood::open(folder.path(), SOURCE).unwrap().moved("/other.wasm").unwrap();
+        assert_eq!(LastGood::open(folder.path(), "/other.wasm").unwrap().candidates(), [digest(b"one")]);
     }
 
     #[test]

@@ -9,7 +9,6 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use host_capabilities::quota::Usage;
 use host_capabilities::{Call, Capabilities, Subject};
 use jiff::Timestamp;
 use provider::{Code, Error};
@@ -289,7 +288,6 @@ impl Program {
                 .collect(),
             nodes: self.nodes().len(),
             limits: self.limits_in_use(),
-            host_limits: self.capabilities.quotas().usage(),
             exports: self.accounts.status(),
         }
     }
@@ -359,10 +357,8 @@ pub struct ProgramStatus {
     pub draining: Vec<DrainingStatus>,
     /// Nodes that it serves.
     pub nodes: usize,
-    /// Limits of calls, with their use.
+    /// Limits, with their use; those on what it uses of the host are the quotas'.
     pub limits: Vec<LimitUse>,
-    /// Limits of what it may use of the host, with their use.
-    pub host_limits: Vec<Usage>,
     /// Its calls, by export, over all versions.
     pub exports: Vec<ExportStatus>,
 }

@@ -385,6 +385,7 @@ impl Task {
                         self.source = source;
                         self.failures = 0;
                         let status = SourceStatus::of(self.source.as_ref());
+                        self.keep("the address of its components", |shared| shared.state.moved(&status.address));
                         self.shared().source = status;
                         self.look().await;
                     }
