@@ -6,6 +6,7 @@
 mod api_server_down;
 mod collector;
 mod command_line;
+mod config_map_source;
 mod configuration;
 mod deletion;
 mod deployment;
