@@ -16,7 +16,7 @@ use crate::Call;
 use crate::audit::Used;
 use crate::bindings::vk::host::{events, types};
 use crate::line_of_call;
-use crate::log::cut;
+use crate::log::{cut, plain};
 use crate::quota::{Reached, Throughput};
 
 const MAX_MESSAGE: usize = 1_024;
@@ -109,7 +109,7 @@ impl events::Host for Call {
             let why = "Events of the provider were dropped: --limit events=VALUE raises the limit";
             line_of_call!(&self.logger, Level::WARN, dropped, "{why}");
         }
-        let mut message = self.logger.mask(event.message);
+        let mut message = plain(self.logger.mask(event.message));
         cut(&mut message, MAX_MESSAGE);
         let mut reason = self.logger.mask(event.reason);
         reason.retain(|c| c.is_ascii_alphanumeric());

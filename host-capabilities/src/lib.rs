@@ -29,6 +29,8 @@ mod call;
 #[cfg(test)]
 mod canary;
 mod clock;
+#[cfg(test)]
+mod escape;
 mod forms;
 mod grants;
 #[cfg(test)]
@@ -91,7 +93,7 @@ impl Capabilities {
         let dial_rules = Arc::new(Egress::new(dial, addresses, host.io.clone(), quotas.clone()));
         let name = quotas.provider().clone();
         Self {
-            namespace: format!("{name}/{}/{}", node.cluster, node.name),
+            namespace: store::namespace(&name, &node.cluster, &node.name),
             node,
             config,
             http: http::Http::new(http_rules, dial_rules.clone(), tls.clone()),
@@ -132,6 +134,15 @@ impl Capabilities {
             audit: host.audit.clone(),
             quotas,
         }
+    }
+
+    /// The same with names resolved by another.
+    #[cfg(test)]
+    pub(crate) fn resolved_by(mut self, resolver: &Arc<dyn egress::Resolve>) -> Self {
+        let resolved = |rules: &Egress| Arc::new(rules.resolved_by(resolver.clone()));
+        self.dial = resolved(&self.dial);
+        self.http = http::Http::new(resolved(&self.http.rules), self.dial.clone(), self.tls.clone());
+        self
     }
 
     /// What its store is kept under: the provider's name, the cluster and the node.

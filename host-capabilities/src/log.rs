@@ -157,16 +157,7 @@ impl Logger {
             }
         }
         let mut line = self.mask(line);
-        if line.contains(|c: char| c.is_control() && c != '\t') {
-            line = line.chars().fold(String::with_capacity(line.len()), |mut line, c| {
-                match c {
-                    '\t' => line.push(c),
-                    c if c.is_control() => line.extend(c.escape_default()),
-                    c => line.push(c),
-                }
-                line
-            });
-        }
+        line = plain(line);
         cut(&mut line, MAX_LINE);
         if level == Level::Error {
             self.remember_said(&line);
@@ -187,6 +178,27 @@ impl Logger {
             Level::Error => write!(TracingLevel::ERROR),
         }
     }
+}
+
+/// The text as one line that moves no cursor and hides nothing: what would is escaped, tabs aside.
+pub(crate) fn plain(text: String) -> String {
+    let odd = |c: char| match c {
+        '\t' => false,
+        // Ends of lines that are no control characters, marks of direction, and what can't be seen.
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => true,
+        c => c.is_control(),
+    };
+    if !text.contains(odd) {
+        return text;
+    }
+    text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
+        if odd(c) {
+            line.extend(c.escape_default())
+        } else {
+            line.push(c)
+        }
+        line
+    })
 }
 
 /// Cuts a text to at most `max` bytes, at a character's border, and shows that it was.

@@ -18,13 +18,13 @@ use super::policy::{Endpoint, authority, check, headers, parse_endpoint, parse_u
 use super::{redirect, trace};
 use crate::audit::Used;
 use crate::bindings::vk::host::http as wit;
+use crate::call::task;
 use crate::error::{Error, error, from_provider};
 use crate::http::Http;
-use crate::log::Logger;
+use crate::log::{Logger, plain};
 use crate::quota::{Held, Quotas};
 use crate::secrets::{Filling, Search};
 use crate::stream::{self, HostStream};
-use crate::call::task;
 use crate::{Call, CallData, Capabilities};
 
 /// Until the response's head, if the request does not say.
@@ -112,7 +112,7 @@ impl Outgoing {
         let method = Method::from_bytes(request.method.as_bytes())
             .ok()
             .filter(|method| *method != Method::CONNECT)
-            .ok_or_else(|| error(Code::Invalid, format!("http: `{}` is no method", request.method)))?;
+            .ok_or_else(|| error(Code::Invalid, format!("http: `{}` is no method", plain(request.method.clone()))))?;
         let url = parse_url(&request.url)?;
         Ok(Self {
             method,
@@ -196,7 +196,8 @@ impl Http {
                     let read = parse_url(next.url.as_str())
                         .and_then(|url| Ok((target(next.url.as_str(), &url)?, url)))
                         .inspect_err(|error| {
-                            out.logger.used(Some(error), || Used::new("http", "redirect", shown_text(next.url.as_str())));
+                            out.logger
+                                .used(Some(error), || Used::new("http", "redirect", shown_text(next.url.as_str())));
                         });
                     (out.target, out.url) = read?;
                     out.method = next.method;
@@ -336,7 +337,8 @@ impl<T: Send + 'static> wit::HostWithStore<T> for CallData {
         let _task = task(accessor)?;
         let body = take_body(accessor, &mut request)?;
         let (own, injection, logger) = accessor.with(|mut access| access.get().sending());
-        let read = hold(&body, &own.quotas).and_then(|held| Ok((held, Outgoing::read(request, body, injection, logger)?)));
+        let read =
+            hold(&body, &own.quotas).and_then(|held| Ok((held, Outgoing::read(request, body, injection, logger)?)));
         let (_held, out) = match read {
             Ok(read) => read,
             Err(error) => return Ok(Err(error)),

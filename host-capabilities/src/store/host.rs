@@ -8,10 +8,10 @@ use wasmtime::component::Accessor;
 use super::{Condition, Entry, Extent, StoreError, expiry};
 use crate::audit::{Used, key_prefix};
 use crate::bindings::vk::host::{cache, store};
+use crate::call::task;
 use crate::error::Error;
 use crate::log::Logger;
 use crate::quota::Limit;
-use crate::call::task;
 use crate::{Call, CallData, Capabilities};
 
 /// Most entries of one scan.
@@ -161,8 +161,7 @@ impl cache::Host for Call {
     }
 
     fn delete(&mut self, key: String, condition: store::Condition) -> wasmtime::Result<Result<(), Error>> {
-        let deleted: Result<(), Error> =
-            self.capabilities.cache.delete(&key, condition.into()).map_err(Into::into);
+        let deleted: Result<(), Error> = self.capabilities.cache.delete(&key, condition.into()).map_err(Into::into);
         self.logger.used(deleted.as_ref().err(), || Used::new("cache", "delete", key_prefix(&key)));
         Ok(deleted)
     }

@@ -131,6 +131,12 @@ impl From<StoreError> for Error {
     }
 }
 
+/// What the pairs of a provider for a node of a cluster are kept under. No two of them share one, whatever they are called.
+pub(crate) fn namespace(provider: &str, cluster: &str, node: &str) -> String {
+    let part = |name: &str| name.replace('%', "%25").replace('/', "%2f").replace('\0', "%00");
+    [provider, cluster, node].map(part).join("/")
+}
+
 fn check(key: &str, value: &[u8]) -> Result<(), StoreError> {
     if key.is_empty() || key.len() > MAX_KEY {
         return Err(StoreError::Invalid(format!("a key has 1 to {MAX_KEY} bytes, this one {}", key.len())));

@@ -13,7 +13,7 @@ use crate::audit::Audit;
 use crate::bindings::vk::host::blobs;
 use crate::bindings::vk::host::types::Source;
 use crate::config::NodeIdentity;
-use crate::egress::Rule;
+use crate::egress::{Resolve, Rule};
 use crate::error::Error;
 use crate::events::ProviderEvent;
 use crate::mask::Mask;
@@ -81,11 +81,33 @@ impl Guest {
         Self::made(grants, mask, &Bounds::default(), &Audit::default())
     }
 
+    /// A call of a provider whose names are resolved by this.
+    pub(crate) fn resolving(grants: Grants, resolver: Arc<dyn Resolve>) -> Self {
+        let made = Self::capabilities(grants, &Bounds::default(), &Audit::default());
+        Self::with(made, |own| own.resolved_by(&resolver), Mask::default())
+    }
+
     fn made(grants: Grants, mask: Mask, bounds: &Bounds, audit: &Audit) -> Self {
+        Self::with(Self::capabilities(grants, bounds, audit), |own| own, mask)
+    }
+
+    fn with(
+        (capabilities, events, folder): (Capabilities, Arc<Mutex<Vec<ProviderEvent>>>, TempDir),
+        change: impl FnOnce(Capabilities) -> Capabilities,
+        mask: Mask,
+    ) -> Self {
+        Self { events, _folder: Some(folder), ..Self::calling(Arc::new(change(capabilities)), mask) }
+    }
+
+    fn capabilities(
+        grants: Grants,
+        bounds: &Bounds,
+        audit: &Audit,
+    ) -> (Capabilities, Arc<Mutex<Vec<ProviderEvent>>>, TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let quotas = Quotas::new("mock", bounds);
-        let host =
-            Host { io: Handle::current(), store: Arc::new(Embedded::open(&folder.path().join("store.redb")).unwrap()), audit: audit.clone() };
+        let store = Arc::new(Embedded::open(&folder.path().join("store.redb")).unwrap());
+        let host = Host { io: Handle::current(), store, audit: audit.clone() };
         let events = Arc::new(Mutex::new(Vec::new()));
         let told = events.clone();
         let node = NodeIdentity {
@@ -96,8 +118,7 @@ impl Guest {
             cluster_domain: "cluster.local".to_owned(),
         };
         let sink = Box::new(move |event| told.lock().unwrap().push(event));
-        let capabilities = Arc::new(Capabilities::new(quotas, node, grants, &host, sink));
-        Self { events, _folder: Some(folder), ..Self::calling(capabilities, mask) }
+        (Capabilities::new(quotas, node, grants, &host, sink), events, folder)
     }
 
     /// Another call of the same provider.
