@@ -146,7 +146,7 @@ impl Process {
     /// Runs until this ends.
     pub async fn run_until(&mut self, end: impl Future<Output = ()>) {
         tokio::pin!(end);
-        let mut again = tokio::time::interval(AGAIN);
+        let mut again = tokio::time::interval_at(tokio::time::Instant::now() + AGAIN, AGAIN);
         again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {

@@ -12,7 +12,8 @@
 //! | `log.level` | at once |
 //! | `stateDir`, `audit`, `metrics`, `cluster`, `log.format`, and limits that the pool bounds | at the next start, which is said |
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use components::source::PathWatch;
 use futures::StreamExt;
@@ -30,7 +31,7 @@ pub struct Loaded {
     /// What it comes to.
     plan: Plan,
     file: Option<PathBuf>,
-    watches: Vec<PathWatch>,
+    watches: BTreeMap<PathBuf, PathWatch>,
     level: Level,
     since: Timestamp,
     problems: Vec<String>,
@@ -45,7 +46,7 @@ impl Loaded {
             Source::File { path, .. } => Some(path.clone()),
         };
         let mut own = Self {
-            watches: Vec::new(),
+            watches: BTreeMap::new(),
             plan,
             file,
             level,
@@ -53,27 +54,38 @@ impl Loaded {
             problems: Vec::new(),
             needs_restart: Vec::new(),
         };
+        // What changed since it was read is seen at the next change: the process has only just begun.
         own.watch();
         own
     }
 
-    /// Watches the file, and those that it names now.
-    fn watch(&mut self) {
-        let watch = |path: &Path| match PathWatch::new(path) {
-            Ok(watch) => Some(watch),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "the file can't be watched: its changes are not seen");
-                None
+    /// Watches the file, and those that it names now; says whether one is new. Those that are watched already stay, so that
+    /// no change between two readings is lost.
+    fn watch(&mut self) -> bool {
+        let Some(file) = &self.file else { return false };
+        let mut before = std::mem::take(&mut self.watches);
+        let mut is_new = false;
+        for path in std::iter::once(file).chain(&self.plan.files) {
+            if let Some(watch) = before.remove(path) {
+                self.watches.insert(path.clone(), watch);
+                continue;
             }
-        };
-        let Some(file) = &self.file else { return };
-        let named = self.plan.files.iter().map(PathBuf::as_path);
-        self.watches = std::iter::once(file.as_path()).chain(named).filter_map(watch).collect();
+            match PathWatch::new(path) {
+                Ok(watch) => {
+                    is_new = true;
+                    self.watches.insert(path.clone(), watch);
+                }
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "the file can't be watched: its changes are not seen");
+                }
+            }
+        }
+        is_new
     }
 
     /// Ends when a file may be another.
     pub async fn changed(&self) {
-        let mut all: FuturesUnordered<_> = self.watches.iter().map(PathWatch::changed).collect();
+        let mut all: FuturesUnordered<_> = self.watches.values().map(PathWatch::changed).collect();
         if all.next().await.is_none() {
             std::future::pending::<()>().await;
         }
@@ -96,7 +108,13 @@ impl Process {
         let Some(file) = self.configuration.file.clone() else { return };
         let planned = configuration::read(&file).and_then(|(own, source)| Plan::new(&own, &source));
         match planned {
-            Ok(plan) => self.apply(plan).await,
+            Ok(plan) => {
+                self.apply(plan).await;
+                if self.configuration.watch() {
+                    // It may have changed after it was read, and before it was watched.
+                    Box::pin(self.reload()).await;
+                }
+            }
             Err(problems) => {
                 let lines = problems.lines();
                 if lines == self.configuration.problems {
@@ -152,7 +170,6 @@ impl Process {
             stays
         });
         self.configuration.plan.take_over(plan);
-        self.configuration.watch();
         self.configuration.problems.clear();
         self.configuration.since = Timestamp::now();
         self.say(&changed, &failed, needs_restart);
