@@ -193,9 +193,9 @@ pub(crate) fn plain(text: String) -> String {
     }
     text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
         if odd(c) {
-            line.extend(c.escape_default())
+            line.extend(c.escape_default());
         } else {
-            line.push(c)
+            line.push(c);
         }
         line
     })

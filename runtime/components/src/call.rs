@@ -39,6 +39,7 @@ use crate::limits::{Limits, Reached};
 use crate::masks::PodMasks;
 use crate::memory::Memory;
 use crate::output::{self, Handed};
+use crate::pool::Slot;
 use crate::program::{Live, Program, ReconfigureError};
 use crate::state::State;
 use crate::trace::{self, Taken};
@@ -263,7 +264,7 @@ impl Caller {
         let span = trace::span(self.program.name(), export, pod.as_ref());
         let mut entry = self.program.accounts.enter(export);
         let (lane, waited) = self.program.lanes.enter(export.lane).await;
-        let slot = self.program.engine.pool.clone().acquire_owned().await.ok();
+        let slot = self.program.slots.enter().await;
         let queued = entry.begin(waited);
         let id = CALLS.fetch_add(1, Ordering::Relaxed);
         let subject = Subject { export: export.name, pod, id, version: live.version.short.clone() };
@@ -319,7 +320,7 @@ struct InInstance {
     meter: Arc<Meter>,
     /// Tells the reader of the guest's stream, if there is one, what the guest died of.
     last_words: oneshot::Sender<Error>,
-    slot: Option<OwnedSemaphorePermit>,
+    slot: Slot,
 }
 
 impl InInstance {

@@ -1,6 +1,7 @@
 //! The one wasmtime engine of the process: its pool of instances, and the clock that interrupts guests.
 //!
-//! Default: [`INSTANCES`] instances at once over all providers; a full pool queues. Each slot reserves address space, not
+//! Default: [`INSTANCES`] instances at once over all providers, each of which is sure of its part ([`Pool`]); a full
+//! pool queues. Each slot reserves address space, not
 //! memory; at most [`WARM`] unused slots keep pages, of [`WARM_MEMORY`] each. The clock ticks every [`TICK`], and only
 //! while guests run: after [`IDLE_TICKS`] without any it sleeps, and an idle process has no timer.
 
@@ -8,11 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use wasmtime::component::Component;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::limits::{MAX_MEMORY, MAX_TABLE_ELEMENTS};
+use crate::pool::Pool;
 
 /// Instances at once.
 pub const INSTANCES: u32 = 1_000;
@@ -36,7 +37,7 @@ const MODULES_PER_COMPONENT: u32 = 8;
 #[derive(Clone)]
 pub struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
-    pub(crate) pool: Arc<Semaphore>,
+    pub(crate) pool: Arc<Pool>,
     clock: Arc<Clock>,
 }
 
@@ -80,7 +81,7 @@ impl Engine {
                 }
             })
             .map_err(|error| fail(&error))?;
-        Ok(Self { wasmtime, pool: Arc::new(Semaphore::new(INSTANCES as usize)), clock })
+        Ok(Self { wasmtime, pool: Pool::new(INSTANCES as usize), clock })
     }
 
     /// An engine that only compiles, for one that was made with [`Engine::new`].

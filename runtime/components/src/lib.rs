@@ -28,6 +28,7 @@ mod lines;
 mod masks;
 mod memory;
 mod output;
+mod pool;
 mod program;
 mod provider;
 mod series;

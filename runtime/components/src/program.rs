@@ -30,6 +30,7 @@ use crate::health::{Shares, Tolerance};
 use crate::inspect::{Inspection, ProviderKind};
 use crate::lanes::Lanes;
 use crate::limits::{Limits, Reached};
+use crate::pool::Member;
 use crate::state::State;
 use crate::threads::Threads;
 use crate::version::{Stage, Version};
@@ -49,6 +50,8 @@ pub struct Program {
     pub(crate) engine: Engine,
     pub(crate) threads: Threads,
     pub(crate) lanes: Lanes,
+    /// Its part of the pool.
+    pub(crate) slots: Member,
     pub(crate) accounts: Accounts,
     /// Told when a call went wrong.
     pub(crate) failed: Notify,
@@ -112,6 +115,7 @@ impl Program {
         Ok(Arc::new(Self {
             name,
             engine: engine.clone(),
+            slots: engine.pool.join(),
             lanes: Lanes::new(&limits),
             threads,
             accounts: Accounts::default(),
@@ -408,7 +412,7 @@ impl Trial<'_> {
         capabilities: &Arc<Capabilities>,
         look: impl FnOnce(&InstancePre<State>, &mut Store<State>, &Instance) -> wasmtime::Result<R> + Send + 'static,
     ) -> Result<R, String> {
-        let slot = self.engine.pool.clone().acquire_owned().await.ok();
+        let slot = self.engine.pool.join().enter().await;
         let subject = Subject { export: LOAD.name, pod: None, id: 0, version: digest.short().into() };
         let call = Call::new(capabilities.clone(), subject, Arc::default());
         let meter = Meter::new(limits.cpu(LOAD), self.engine.clock());
