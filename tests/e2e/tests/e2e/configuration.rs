@@ -268,7 +268,7 @@ async fn a_wrong_file_is_refused_with_every_line_before_anything_is_registered()
     for command in [&["config", "check", "vk.yaml"][..], &["run", "vk.yaml"]] {
         let (code, said) = run(&folder, command)?;
         assert_eq!(code, Some(2), "{said}");
-        assert!(said.contains("vk.yaml:7:39: nodes[1].nonsense: `nonsense` is no key here"), "{said}");
+        assert!(said.contains("vk.yaml:7:38: nodes[1].nonsense: `nonsense` is no key here"), "{said}");
     }
     std::fs::write(folder.join("vk.yaml"), text.replace(", nonsense: 1", ""))?;
     let (code, said) = run(&folder, &["run", "vk.yaml"])?;
