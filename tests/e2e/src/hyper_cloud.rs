@@ -38,7 +38,8 @@ impl HyperCloud {
         std::fs::create_dir_all(&folder)?;
         let (access_key, secret_key) = ("AKHYPERTESTS".to_owned(), format!("SKCANARY{:016x}", std::process::id()));
         let socket = engine.endpoint.strip_prefix("unix://").context("the engine has no socket")?;
-        let child = Command::new("setpriv")
+        let mut command = Command::new("setpriv");
+        command
             .args(["--pdeathsig", "KILL", "nsenter"])
             .arg(format!("--net=/run/netns/{}", cluster.netns))
             .arg(program)
@@ -49,8 +50,8 @@ impl HyperCloud {
             .env("HYPER_SECRET_KEY", &secret_key)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(std::fs::File::create(folder.join("log"))?)
-            .spawn()?;
+            .stderr(std::fs::File::create(folder.join("log"))?);
+        let child = spawn(command)?;
         let ca = folder.join("ca.pem");
         let cloud = Self { access_key, secret_key, ca, folder, address: ADDRESS, child };
         eventually("the cloud", 10, async || Ok(cloud.state().ok())).await?;
@@ -80,6 +81,19 @@ impl HyperCloud {
         }
         Ok(output.stdout)
     }
+}
+
+/// Starts it from a thread that never ends, for with the thread that started it the kernel ends it: a test's is soon over.
+fn spawn(mut command: Command) -> Result<Child> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        // The caller listens until this has come.
+        let _ = sender.send(command.spawn());
+        loop {
+            std::thread::park();
+        }
+    });
+    Ok(receiver.recv()??)
 }
 
 impl Drop for HyperCloud {
