@@ -162,7 +162,7 @@ async fn a_key_of_a_secret_reaches_the_backend_alone_and_follows_its_secret() ->
     create(&pods, sender("one", name)).await?;
     backend.key("the first key", |key| key == FIRST).await?;
     // The provider saw stars: what it saw itself would be masked as three.
-    let message = event(&client, &namespace, "one", "FailedCreate").await?;
+    let message = event(&client, &namespace, "one", "FailedCreatePodSandBox").await?;
     assert!(message.contains(&format!("sent, and got {}", "*".repeat(FIRST.len()))), "{message}");
 
     let change = json!({ "stringData": { "key": SECOND } });
@@ -173,7 +173,7 @@ async fn a_key_of_a_secret_reaches_the_backend_alone_and_follows_its_secret() ->
     // One that is gone is not used any more.
     secrets.delete("backend", &DeleteParams::default()).await?;
     create(&pods, sender("three", name)).await?;
-    let message = event(&client, &namespace, "three", "FailedCreate").await?;
+    let message = event(&client, &namespace, "three", "FailedCreatePodSandBox").await?;
     assert!(message.contains(&format!("there is no Secret {namespace}/backend")), "{message}");
     told_nobody(&client, &namespace, &builder, &[FIRST, SECOND]).await?;
     drop(node);
@@ -211,7 +211,7 @@ async fn a_token_of_the_hosts_service_account_is_for_its_audience() -> Result<()
         assert_eq!(user == format!("system:serviceaccount:{namespace}:host"), good, "{user}");
     }
     create(&pods, sender("two", name)).await?;
-    event(&client, &namespace, "two", "FailedCreate").await?;
+    event(&client, &namespace, "two", "FailedCreatePodSandBox").await?;
     // Kept as long as it is good.
     let keys: std::collections::BTreeSet<_> =
         backend.keys.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
