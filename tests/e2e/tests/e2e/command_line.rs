@@ -23,7 +23,7 @@ async fn refused(name: &str, builder: NodeBuilder, says: &[&str]) -> Result<()> 
 #[tokio::test]
 async fn a_file_that_is_not_there() -> Result<()> {
     let builder = NodeBuilder::new(cluster(), "cli-missing", "/no/such/file.wasm".into())?;
-    refused("cli-missing", builder, &["/no/such/file.wasm", "there is no such file"]).await
+    refused("cli-missing", builder, &["/no/such/file.wasm", "No such file"]).await
 }
 
 #[tokio::test]
