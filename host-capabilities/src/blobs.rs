@@ -13,11 +13,11 @@ use wasmtime::component::{Access, Accessor, Resource};
 use crate::audit::Used;
 use crate::bindings::vk::host::blobs;
 use crate::bindings::vk::host::types::Source;
+use crate::call::task;
 use crate::error::{Error, denied, error, from_provider};
 use crate::log::Logger;
 use crate::quota::Held;
 use crate::stream::HostStream;
-use crate::call::task;
 use crate::{Call, CallData};
 
 const MAX_READ: u32 = 4 << 20;

@@ -20,12 +20,12 @@ use super::policy::{Address, check, parse};
 use crate::audit::Used;
 use crate::bindings::vk::host::dial::{self, Options, Sending};
 use crate::bindings::vk::host::types::Source;
+use crate::call::task;
 use crate::egress::Egress;
 use crate::error::{Error, error};
 use crate::http::connect_error;
 use crate::stream::{self, HostStream};
 use crate::tls::Profiles;
-use crate::call::task;
 use crate::{Call, CallData};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -71,12 +71,7 @@ impl Connection {
         }
     }
 
-    async fn open(
-        egress: &Egress,
-        profiles: &Profiles,
-        address: &Address,
-        options: &Options,
-    ) -> Result<Self, Error> {
+    async fn open(egress: &Egress, profiles: &Profiles, address: &Address, options: &Options) -> Result<Self, Error> {
         let io = egress.io().clone();
         match address {
             Address::Unix(path) => {
@@ -175,8 +170,7 @@ impl<T: Send + 'static> dial::HostWithStore<T> for CallData {
             let parsed = parse(&address)?;
             check(&own.dial, &parsed)?;
             let timeout = options.timeout.map_or(DEFAULT_TIMEOUT, Duration::from_nanos);
-            match tokio::time::timeout(timeout, Connection::open(&own.dial, &own.tls, &parsed, &options)).await
-            {
+            match tokio::time::timeout(timeout, Connection::open(&own.dial, &own.tls, &parsed, &options)).await {
                 Ok(opened) => opened,
                 Err(_) => Err(error(Code::Timeout, format!("dial: {address} did not answer within {timeout:?}"))),
             }

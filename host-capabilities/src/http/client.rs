@@ -61,7 +61,6 @@ impl CloseIdle for Pools {
 /// How long a request waits for its turn.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-
 impl Http {
     /// Requests by the first rules; endpoints of their own by the second.
     pub fn new(rules: Arc<Egress>, dial: Arc<Egress>, tls: Arc<Profiles>) -> Self {
@@ -92,9 +91,7 @@ impl Http {
             return pool.clone();
         }
         let egress = if *endpoint == Endpoint::Url { &self.rules } else { &self.dial };
-        let builder = HttpsConnectorBuilder::new()
-            .with_tls_config((*tls.config).clone())
-            .https_or_http();
+        let builder = HttpsConnectorBuilder::new().with_tls_config((*tls.config).clone()).https_or_http();
         let builder = match tls.server_name {
             Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(name)),
             None => builder,

@@ -11,9 +11,9 @@ mod host;
 mod inject;
 mod policy;
 mod redirect;
-mod trace;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use client::Http;
 pub(crate) use client::connect_error;

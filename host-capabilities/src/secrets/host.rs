@@ -12,9 +12,9 @@ use super::key::{self, Algorithm};
 use super::{Mode, Value};
 use crate::audit::Used;
 use crate::bindings::vk::host::secrets;
+use crate::call::task;
 use crate::error::{Error, denied, error};
 use crate::line_of_call;
-use crate::call::task;
 use crate::{Call, CallData};
 
 /// A handle on one version of a secret, or on what was derived from it.

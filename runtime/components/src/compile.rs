@@ -4,7 +4,7 @@
 //! and hands machine code out on its standard output, knows no environment and no file, opens none, and ends with us.
 //! Code is taken from nobody but that process, and kept in nothing but the [`CodeCache`].
 //!
-//! Bounds, [`Bounds`]: 1 GiB of memory, 120 s of CPU time, 60 s of time, 256 MiB of code; four threads; one component at a
+//! Bounds, [`Bounds`]: 1 GiB of memory, 120 s of CPU time, five minutes, 256 MiB of code; four threads; one component at a
 //! time, the others wait. What it takes too much of is said in the error. When memory is short on the machine, the kernel
 //! ends it first.
 //!
@@ -52,7 +52,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { memory: 1 << 30, cpu: Duration::from_secs(120), wall: Duration::from_secs(60), code: 256 << 20 }
+        Self { memory: 1 << 30, cpu: Duration::from_secs(120), wall: Duration::from_secs(300), code: 256 << 20 }
     }
 }
 

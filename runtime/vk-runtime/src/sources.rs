@@ -10,9 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use components::source::oci::{Credentials, Login, OciSource, Poll, Registries};
-use components::source::{
-    Address, ConfigMapSource, ConfigMaps, FileSource, Policy, PublicKey, Signatures, Source,
-};
+use components::source::{Address, ConfigMapSource, ConfigMaps, FileSource, Policy, PublicKey, Signatures, Source};
 use components::{Digest, Limits};
 use zeroize::Zeroizing;
 
@@ -62,7 +60,8 @@ impl SourceArguments {
         let given = match (&self.registry_user, &self.registry_password_file) {
             (Some(user), Some(path)) => {
                 let text = Zeroizing::new(read(path, "--registry-password-file")?);
-                let password = std::str::from_utf8(&text).ok().map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
+                let password =
+                    std::str::from_utf8(&text).ok().map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
                 let password = password.with_context(|| format!("{} holds no text", path.display()))?.into();
                 Some(Login::Password { user: user.clone(), password })
             }

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::problem::Place;
 use super::{
-    Allow, ApiVersion, Audit, Cluster, Configuration, Kind, Kubelet, Log, Node, Provider, Registry, Secret, Signatures, Tls,
+    Allow, ApiVersion, Audit, Cluster, Configuration, Kind, Kubelet, Log, Node, Provider, Registry, Secret, Signatures,
+    Tls,
 };
 use crate::arguments::RunArguments;
 use crate::{state, taints};

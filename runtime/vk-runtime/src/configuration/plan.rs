@@ -121,7 +121,8 @@ impl Plan {
             .collect();
         let cluster = at.key("cluster");
         // That of a node that joins is written then.
-        let is_written = matches!(source, Source::Flags) && own.nodes.iter().any(|node| node.bootstrap_kubeconfig.is_some());
+        let is_written =
+            matches!(source, Source::Flags) && own.nodes.iter().any(|node| node.bootstrap_kubeconfig.is_some());
         if !is_written {
             check::file(source, own.cluster.kubeconfig.as_deref(), &cluster.key("kubeconfig"), &mut planner.problems);
         }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use components::ComponentProvider;
 use controllers::{
-    Api, ClusterDns, NodeController, NodeSettings, NodeState, PodController, PodEvent, PodSettings, Recorder, Shutdown, connect,
-    recorder,
+    Api, ClusterDns, NodeController, NodeSettings, NodeState, PodController, PodEvent, PodSettings, Recorder, Shutdown,
+    connect, recorder,
 };
 use host_capabilities::config::NodeIdentity;
 use jiff::Timestamp;
@@ -21,9 +21,9 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::provider::Provider;
-use super::{LONGEST_DRAIN, identity};
 use super::shared::Shared;
 use super::versions::Versions;
+use super::{LONGEST_DRAIN, identity};
 use crate::configuration::plan::NodePlan;
 use crate::node_pods::Pods;
 use crate::reviews::Reviews;
@@ -147,8 +147,7 @@ impl Node {
             move |description| described.described(description),
         );
         let conditions = controller.conditions();
-        let keeping =
-            identity::keep(&plan, &shared.state_dir, &addresses, joined, &api, &conditions, credentials)?;
+        let keeping = identity::keep(&plan, &shared.state_dir, &addresses, joined, &api, &conditions, credentials)?;
         provider.versions.join(&plan.name, recorder.clone(), controller.conditions());
         Ok(Self {
             plan,
