@@ -9,6 +9,8 @@ use components::{Bytes, CodeCache, Compiled, ComponentProvider, Engine, Limits, 
 use futures::StreamExt;
 use host_capabilities::audit::Audit;
 use host_capabilities::config::NodeIdentity;
+use host_capabilities::egress::Rule;
+use host_capabilities::http;
 use host_capabilities::quota::Quotas;
 use host_capabilities::store::Embedded;
 use host_capabilities::{Capabilities, Grants, Host};
@@ -66,6 +68,7 @@ pub struct Ground {
     pub limits: Limits,
     pub folder: TempDir,
     turn: Box<dyn Any + Send + Sync>,
+    store: Arc<Embedded>,
 }
 
 /// A provider, and what it stands on.
@@ -80,8 +83,10 @@ impl Loading {
         Self { component, limits: Limits::default(), grants: Grants::default(), is_alone: false }
     }
 
+    /// With a grant for the requests that it can send, to nobody.
     pub fn misbehaving() -> Self {
-        Self::new("misbehaving")
+        let nobody = Rule::parse("http://backend.invalid", http::SCHEMES, false).unwrap();
+        Self::new("misbehaving").grants(|grants| grants.http.push(nobody))
     }
 
     pub fn limits(mut self, limits: &str) -> Self {
@@ -126,7 +131,16 @@ impl Loading {
         };
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Embedded::open(&folder.path().join("store.redb")).unwrap());
-        let host = Host { io: Handle::current(), store, audit: Audit::default() };
+        self.stand(folder, store, turn)
+    }
+
+    /// Whatever it needs, in the process of another provider and over the same store.
+    pub async fn beside(self, other: &Ground) -> Ground {
+        self.stand(tempfile::tempdir().unwrap(), other.store.clone(), Box::new(()))
+    }
+
+    fn stand(self, folder: TempDir, store: Arc<Embedded>, turn: Box<dyn Any + Send + Sync>) -> Ground {
+        let host = Host { io: Handle::current(), store: store.clone(), audit: Audit::default() };
         let node = NodeIdentity {
             cluster: "test".to_owned(),
             name: "node-1".to_owned(),
@@ -136,7 +150,7 @@ impl Loading {
         };
         let quotas = Quotas::new(self.component, &self.limits.quotas);
         let capabilities = Arc::new(Capabilities::new(quotas, node, self.grants, &host, Box::new(drop)));
-        Ground { capabilities, limits: self.limits, folder, turn }
+        Ground { capabilities, limits: self.limits, folder, turn, store }
     }
 }
 

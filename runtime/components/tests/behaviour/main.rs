@@ -13,6 +13,7 @@ mod calls;
 mod code_cache;
 mod crowd;
 mod garbage;
+mod greedy;
 mod lab;
 mod limits;
 mod load;
