@@ -146,7 +146,7 @@ async fn followed(is_cached: bool) -> Result<(Duration, Duration)> {
 
 /// Memory of one more node of a program, and of one more program.
 async fn idle() -> Result<()> {
-    const NODES: usize = 500;
+    const NODES: usize = 5_000;
     const PROGRAMS: usize = 10;
     let lab = Lab::new("mock", &e2e::component("mock")).await?;
     lab.call().await?;
