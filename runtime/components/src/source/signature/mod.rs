@@ -4,7 +4,8 @@
 //! payload that names the digest) and the bundle v0.3 as a referrer, told by the registry or by the tag `sha256-…` that
 //! stands in for that. For a file or a ConfigMap it is a bundle beside it, made by `cosign sign-blob --bundle`, with the
 //! name and `.sigstore.json` after it. One good signature by one of the keys is enough; at most [`SIGNATURES`] are looked
-//! at. A signature says who made a digest, not when: there is no transparency log in this.
+//! at. Of Ed25519 keys those of files and ConfigMaps count alone: for an artifact cosign makes Ed25519ph, which no library of
+//! ours verifies. A signature says who made a digest, not when: there is no transparency log in this.
 //!
 //! Verified with rustls' webpki, which is in every build anyway. The crate `sigstore` would do it too, and more, with a
 //! hundred crates besides: two HTTP clients, TUF, OpenID Connect, every curve in pure Rust.
@@ -113,6 +114,12 @@ impl Signatures {
         }
         if let Some(signer) = bundle::look(registry, digest, manifest, keys, &mut seen).await? {
             return Ok(Some(signer));
+        }
+        // The likely reason, which nobody would guess.
+        if let Some(reason) = seen.last.as_mut().filter(|_| keys.iter().any(PublicKey::is_ed25519)) {
+            reason.push_str(
+                " (what `cosign sign` makes with Ed25519 is Ed25519ph, which can't be verified: use an ECDSA key)",
+            );
         }
         Err(seen.problem(keys))
     }

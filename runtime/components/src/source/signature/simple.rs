@@ -1,7 +1,5 @@
 //! cosign's first form: a manifest with the tag `sha256-….sig`, of which each layer is a payload, with its signature in an
 //! annotation (<https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md>).
-//!
-//! With an Ed25519 key cosign makes Ed25519ph here, which no library of ours verifies: such keys count in bundles alone.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -60,10 +58,7 @@ pub async fn look(
 
 fn verify(payload: &[u8], signature: &str, digest: &Digest, keys: &[PublicKey]) -> Result<String, String> {
     let signature = STANDARD.decode(signature).map_err(|_| "can't be read".to_owned())?;
-    let signer = signer(keys, payload, &signature).map_err(|reason| {
-        let is_of_no_use = keys.iter().any(PublicKey::is_ed25519);
-        if is_of_no_use { format!("{reason} (those of Ed25519 need a bundle: --new-bundle-format)") } else { reason }
-    })?;
+    let signer = signer(keys, payload, &signature)?;
     // Only now is it worth reading.
     let payload: Payload =
         serde_json::from_slice(payload).map_err(|_| "is of something that can't be read".to_owned())?;
