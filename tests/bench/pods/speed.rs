@@ -1,0 +1,110 @@
+//! How fast pods begin and go, beside raw requests; and how soon one does on an idle node.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use e2e::Cluster;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Client};
+use serde_json::Value;
+
+use crate::pods::rate;
+use crate::watch::Watching;
+use crate::{line, node, pods, raw, scaled};
+
+/// 3,000 waiting pods to Running, and from their deletion to gone.
+pub async fn run(cluster: &Cluster, client: &Client) -> Result<()> {
+    let count = scaled(3_000);
+    let namespace = cluster.namespace(client, "speed").await?;
+    let own = node::builder(cluster, "speed")?.start(client).await?;
+
+    // What the runtime writes for such a pod is what the raw client writes.
+    pods::create_one(client, &namespace, "speed", "sample").await?;
+    let mut watching = Watching::start(client, &namespace).await?;
+    watching.running("sample").await?;
+    let running = status(client, &namespace, "sample").await?;
+    let patches = raw::patches(client, &namespace, &running, count).await?;
+    let ended = ended(&running);
+    let deletions = raw::deletions(client, &namespace, &running, &ended, count).await?;
+    drop(watching);
+
+    node::pause(&own)?;
+    pods::create(client, &namespace, "speed", "web", count).await?;
+    let mut watching = Watching::start(client, &namespace).await?;
+    let began = Instant::now();
+    node::resume(&own)?;
+    let done = watching.until("pods begin", |seen| seen.running.len() > count).await?;
+    let own_rate = rate(count, done - began);
+    line(&format!("raw: status patches of {count} pods"), format!("{patches:.0}/s"), "");
+    line(
+        &format!("{count} waiting pods to Running"),
+        format!("{own_rate:.0}/s = {:.2}", own_rate / patches),
+        ">= 0.85 of raw (kwok 0.56, Virtual Kubelet 0.007 to 0.017)",
+    );
+
+    node::pause(&own)?;
+    pods::delete(client, &namespace, "web", count).await?;
+    drop(watching);
+    let mut watching = Watching::start(client, &namespace).await?;
+    let began = Instant::now();
+    node::resume(&own)?;
+    let done = watching.until("pods go", |seen| seen.gone >= count).await?;
+    let own_rate = rate(count, done - began);
+    line(&format!("raw: status patch and delete of {count} pods"), format!("{deletions:.0}/s"), "");
+    line(
+        &format!("{count} deleted pods to gone"),
+        format!("{own_rate:.0}/s = {:.2}", own_rate / deletions),
+        ">= 0.8 of raw",
+    );
+    Ok(())
+}
+
+async fn status(client: &Client, namespace: &str, name: &str) -> Result<Value> {
+    let pod = Api::<Pod>::namespaced(client.clone(), namespace).get(name).await?;
+    Ok(serde_json::to_value(pod.status.context("no status")?)?)
+}
+
+/// The status of a pod whose containers have ended.
+fn ended(running: &Value) -> Value {
+    let mut ended = running.clone();
+    ended["phase"] = "Succeeded".into();
+    for container in ended["containerStatuses"].as_array_mut().into_iter().flatten() {
+        let started = container["state"]["running"]["startedAt"].clone();
+        container["state"] = serde_json::json!({ "running": null, "terminated": {
+            "exitCode": 0, "reason": "Completed", "startedAt": started, "finishedAt": started,
+        } });
+        container["ready"] = false.into();
+        container["started"] = false.into();
+    }
+    for condition in ended["conditions"].as_array_mut().into_iter().flatten() {
+        if ["Ready", "ContainersReady"].iter().any(|own| condition["type"] == **own) {
+            condition["status"] = "False".into();
+            condition["reason"] = "PodCompleted".into();
+        }
+    }
+    ended
+}
+
+/// From bound to Running on an idle node, one after another.
+pub async fn latency(cluster: &Cluster, client: &Client) -> Result<()> {
+    let count = scaled(500);
+    let namespace = cluster.namespace(client, "latency").await?;
+    let _own = node::builder(cluster, "latency")?.start(client).await?;
+    let mut watching = Watching::start(client, &namespace).await?;
+    let mut times: Vec<Duration> = Vec::with_capacity(count);
+    for number in 0..count {
+        let name = format!("one-{number}");
+        pods::create_one(client, &namespace, "latency", &name).await?;
+        let bound = Instant::now();
+        times.push(watching.running(&name).await?.saturating_duration_since(bound));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    times.sort();
+    let at = |part: usize| times.get((times.len() * part / 100).min(times.len() - 1)).copied().unwrap_or_default();
+    line(
+        &format!("one pod, bound to Running, {count} times"),
+        format!("p50 {:.1} ms", at(50).as_secs_f64() * 1e3),
+        &format!("<= 30 ms; p99 {:.1} ms <= 100 ms", at(99).as_secs_f64() * 1e3),
+    );
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! What people see of pods: a watch that counts those that run, and those that are gone.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use futures::StreamExt;
+use http::Request;
+use kube::Client;
+use kube::core::WatchEvent;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+/// No progress for so long is a failure.
+const STUCK: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Debug, Deserialize)]
+struct Seen {
+    metadata: Metadata,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    #[serde(default)]
+    name: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Status {
+    #[serde(default)]
+    phase: String,
+}
+
+/// What was seen until now.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Names of pods that were seen running, and when first.
+    pub running: HashMap<String, Instant>,
+    /// How many are gone.
+    pub gone: usize,
+    /// When the last pod began to run, or went.
+    pub last: Option<Instant>,
+}
+
+/// A watch on the pods of a namespace.
+pub struct Watching {
+    counts: watch::Receiver<Counts>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Watching {
+    /// Sees everything from now on.
+    pub async fn start(client: &Client, namespace: &str) -> Result<Self> {
+        let path = format!("/api/v1/namespaces/{namespace}/pods?watch=1&timeoutSeconds=3600");
+        let request = Request::get(path).body(Vec::new())?;
+        let mut events = Box::pin(client.request_events::<Seen>(request).await?);
+        let (sender, counts) = watch::channel(Counts::default());
+        let task = tokio::spawn(async move {
+            while let Some(Ok(event)) = events.next().await {
+                let now = Instant::now();
+                match event {
+                    WatchEvent::Added(seen) | WatchEvent::Modified(seen) if seen.status.phase == "Running" => {
+                        sender.send_if_modified(|counts| {
+                            if counts.running.contains_key(&seen.metadata.name) {
+                                return false;
+                            }
+                            counts.running.insert(seen.metadata.name, now);
+                            counts.last = Some(now);
+                            true
+                        });
+                    }
+                    WatchEvent::Deleted(_) => sender.send_modify(|counts| {
+                        counts.gone += 1;
+                        counts.last = Some(now);
+                    }),
+                    _ => {}
+                }
+            }
+        });
+        Ok(Self { counts, _task: AbortOnDropHandle::new(task) })
+    }
+
+    /// Waits until it is so; returns when the last change came.
+    pub async fn until(&mut self, what: &str, is: impl Fn(&Counts) -> bool) -> Result<Instant> {
+        loop {
+            {
+                let counts = self.counts.borrow_and_update();
+                if is(&counts) {
+                    return Ok(counts.last.unwrap_or_else(Instant::now));
+                }
+            }
+            match tokio::time::timeout(STUCK, self.counts.changed()).await {
+                Ok(changed) => changed.context("the watch has ended")?,
+                Err(_) => {
+                    let counts = self.counts.borrow();
+                    bail!("{what}: stuck at {} running, {} gone", counts.running.len(), counts.gone)
+                }
+            }
+        }
+    }
+
+    /// When this pod was first seen running.
+    pub async fn running(&mut self, name: &str) -> Result<Instant> {
+        self.until(name, |counts| counts.running.contains_key(name)).await?;
+        let at = self.counts.borrow().running.get(name).copied();
+        at.context("it was there")
+    }
+}
