@@ -4,8 +4,7 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use vk_provider_sdk::bindings::wit_stream;
-use vk_provider_sdk::host::{clock, config, secrets};
-use vk_provider_sdk::http::Request;
+use vk_provider_sdk::host::{clock, secrets};
 use vk_provider_sdk::{Error, Result};
 use wit_bindgen::spawn_local;
 
@@ -39,7 +38,6 @@ pub async fn commit(misdeed: &str) -> Result<()> {
         "discriminant" => garbage::discriminant(),
         "slow" => clock::sleep(500_000_000).await,
         "ask-for-more" => return Err(tell_the_operators().await?),
-        "send-the-operators" => return Err(send_the_operators().await?),
         other => return Err(Error::invalid(format!("`{other}` is no misdeed"))),
     }
     Ok(())
@@ -77,15 +75,4 @@ pub async fn tell_the_operators() -> Result<Error> {
     let opened = secrets::open(vec!["key".into()]).await?;
     let value = opened.first().ok_or_else(|| Error::internal("no secret"))?.reveal()?;
     Ok(Error::unavailable(format!("refused with {}", String::from_utf8_lossy(&value))))
-}
-
-/// Sends the operator's secret `key` to the socket of the configuration without seeing it, and returns an error with what came
-/// back.
-async fn send_the_operators() -> Result<Error> {
-    let socket = config::get("socket").ok_or_else(|| Error::invalid("no socket is configured"))?;
-    let opened = secrets::open(vec!["key".into()]).await?;
-    let placeholder = opened.first().ok_or_else(|| Error::internal("no secret"))?.placeholder("plain")?;
-    let request = Request::get("http://backend.test/").endpoint(&socket).header("x-key", placeholder);
-    let answer = request.fetch().await?;
-    Ok(Error::unavailable(format!("sent, and got {}", String::from_utf8_lossy(&answer.body))))
 }

@@ -105,7 +105,7 @@ fn node(name: &str, backend: &Backend, source: &str) -> Result<NodeBuilder> {
     let (address, secret) = (backend.address(), format!("key={source}:inject,{}", backend.address()));
     let config = format!("socket={address}");
     let arguments = ["--secret", &secret, "--allow-dial", &address, "--config", &config, "--log-level", "trace"];
-    Ok(NodeBuilder::new(cluster(), name, test_component("misbehaving"))?.with(&arguments))
+    Ok(NodeBuilder::new(cluster(), name, test_component("fetching"))?.with(&arguments))
 }
 
 fn sender(name: &str, node: &str) -> Value {
