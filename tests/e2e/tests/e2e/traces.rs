@@ -97,7 +97,8 @@ fn says(span: &Span, key: &str) -> Result<String> {
     attribute(&span.attributes, key).with_context(|| format!("{} has no {key}: {:?}", span.name, span.attributes))
 }
 
-#[tokio::test]
+// The collector answers while the test waits for the node's end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pods_work_is_traced_through_the_call_to_the_request_and_says_no_secret() -> Result<()> {
     let client = cluster().client().await?;
     let namespace = cluster().namespace(&client, "traces").await?;
