@@ -148,7 +148,8 @@ pub struct RunArguments {
     /// Tell the provider something
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Provider")]
     pub config: Vec<(String, String)>,
-    /// Tell it what a file says, JSON or YAML: for each key what --config says, or for each node's name that
+    /// Tell it what a file says, JSON or YAML: for each key what --config says, or for each node's name that. A folder is
+    /// Hyper.sh's own
     #[arg(long, value_name = "FILE", help_heading = "Provider")]
     pub provider_config: Option<PathBuf>,
     /// Raise or lower a limit: memory, cpu, wall, calls, streams, sessions, host-memory, table-elements, component-size

@@ -11,6 +11,7 @@ mod configuration;
 mod diff;
 mod fetching;
 mod gc;
+mod hyper_config;
 mod inspect;
 mod kube_secrets;
 mod logging;

@@ -19,6 +19,7 @@ use super::node::{OperatingSystem, Shutdown};
 use super::problem::{Place, Problems};
 use super::provider::Amount;
 use super::{Audit, Configuration, Log, Metrics, Node, PodSecretsUse, Provider, Source, check, schema};
+use crate::hyper_config::{self, HyperConfig};
 use crate::sources::{self, SourceArguments};
 use crate::{provider_config, state, taints};
 
@@ -146,7 +147,7 @@ impl Plan {
             cluster_domain: own.cluster.domain.clone(),
             providers: providers.into_iter().map(|plan| (plan.name.clone(), plan)).collect(),
             nodes: nodes.into_iter().map(|plan| (plan.name.clone(), plan)).collect(),
-            files: own.providers.iter().filter_map(|own| Some(source.path(own.config_file.as_deref()?))).collect(),
+            files: own.providers.iter().filter_map(|own| Some(config_file(source, own)?.0)).collect(),
             watch: false,
         })
     }
@@ -215,7 +216,7 @@ impl Planner<'_> {
             http: self.each(&own.allow.http, &allow.key("http"), http),
             dial: self.each(&own.allow.dial, &allow.key("dial"), dial),
             addresses: self.each(&own.allow.addresses, &allow.key("addresses"), range),
-            secrets: self.secrets(own, &at.key("secrets")),
+            secrets: self.secrets_with_those_of_its_folder(own, at),
             tls: self.tls(own, &at.key("tls")),
             pod_secrets: match own.pod_secrets {
                 PodSecretsUse::Reveal => PodSecrets::Reveal,
@@ -370,16 +371,36 @@ impl Planner<'_> {
         }
     }
 
+    /// The secrets that are configured, and those of Hyper.sh's own folder that are not.
+    fn secrets_with_those_of_its_folder(&mut self, own: &Provider, at: &Place) -> Vec<SecretGrant> {
+        let mut secrets = self.secrets(own, &at.key("secrets"));
+        if let Some((_, Some(folder))) = config_file(self.source, own) {
+            match hyper_config(&folder, own) {
+                Ok(config) => {
+                    let more = config.secrets.into_iter();
+                    let more: Vec<_> = more.filter(|new| secrets.iter().all(|own| own.name != new.name)).collect();
+                    secrets.extend(more);
+                }
+                Err(error) => self.problems.add(&at.key("configFile"), format!("{error:#}")),
+            }
+        }
+        secrets
+    }
+
     /// What the provider is told for this node: of its file, of its `config`, of the node's `config`; what comes later
     /// counts more.
     fn settings(&mut self, provider: &Provider, of: &Place, node: &Node, at: &Place) -> BTreeMap<String, String> {
         let mut settings = BTreeMap::new();
-        let file = provider.config_file.as_deref().map(|path| self.source.path(path));
-        if let Some(path) = &file {
-            match provider_config::read(path, &node.name) {
+        match config_file(self.source, provider) {
+            // What is wrong with it was told with its secrets.
+            Some((_, Some(folder))) => {
+                settings.extend(hyper_config(&folder, provider).into_iter().flat_map(|own| own.settings))
+            }
+            Some((path, None)) => match provider_config::read(&path, &node.name) {
                 Ok(own) => settings.extend(own),
                 Err(error) => self.problems.add(&of.key("configFile"), format!("{error:#}")),
-            }
+            },
+            None => {}
         }
         for (config, place) in [(&provider.config, of.key("config")), (&node.config, at.key("config"))] {
             match provider_config::flat(config) {
@@ -389,6 +410,17 @@ impl Planner<'_> {
         }
         settings
     }
+}
+
+/// The file with a provider's settings; where a folder is named, it is Hyper.sh's own.
+fn config_file(source: &Source, provider: &Provider) -> Option<(PathBuf, Option<PathBuf>)> {
+    let path = source.path(provider.config_file.as_deref()?);
+    Some(if path.is_dir() { (hyper_config::file(&path), Some(path)) } else { (path, None) })
+}
+
+fn hyper_config(folder: &Path, provider: &Provider) -> anyhow::Result<HyperConfig> {
+    let folder = std::path::absolute(folder)?;
+    hyper_config::read(&folder, provider.config.get("endpoint").and_then(serde_json::Value::as_str))
 }
 
 /// `NAMESPACE/NAME`.

@@ -50,7 +50,7 @@ pub struct Provider {
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub config: Map<String, Value>,
     /// A file, JSON or YAML, with more of these settings, or with names of nodes and the settings of each; what stands
-    /// under `config` counts more.
+    /// under `config` counts more. A folder is Hyper.sh's own: the keys of its `config.json` become secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_file: Option<PathBuf>,
 }
