@@ -245,7 +245,8 @@ mod tests {
 
     #[test]
     fn what_somebody_has_to_allow_is_wider_and_named() {
-        let changes: [(fn(&mut Inspection), &str); 6] = [
+        type Case = (fn(&mut Inspection), &'static str);
+        let changes: [Case; 6] = [
             (|own| own.capabilities.push("process".to_owned()), "it asks for the capability `process`"),
             (|own| own.unknown_imports.push("x:y/z".to_owned()), "it imports what this host does not know, `x:y/z`"),
             (|own| own.kind = Some(ProviderKind::Containers), "its kind is containers, it was pods"),

@@ -19,7 +19,7 @@ use components::source::{Address, OciAddress, Policy};
 /// The smallest component.
 pub const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
-pub fn oci(text: &str) -> OciAddress {
+pub(crate) fn oci(text: &str) -> OciAddress {
     match text.parse().unwrap() {
         Address::Oci(own) => own,
         other => panic!("{other}"),
@@ -31,10 +31,10 @@ pub fn plain(host: &str) -> Registries {
     Registries::new(Credentials::default(), [host.to_owned()], &[]).unwrap()
 }
 
-pub fn source(host: &str, rest: &str, policy: Policy) -> OciSource {
+pub(crate) fn source(host: &str, rest: &str, policy: Policy) -> OciSource {
     OciSource::new(&oci(&format!("oci://{host}/{rest}")), &plain(host), policy, Poll::default())
 }
 
-pub fn password(user: &str, password: &str) -> Login {
+pub(crate) fn password(user: &str, password: &str) -> Login {
     Login::Password { user: user.to_owned(), password: password.to_owned().into() }
 }
