@@ -394,7 +394,7 @@ impl Planner<'_> {
         match config_file(self.source, provider) {
             // What is wrong with it was told with its secrets.
             Some((_, Some(folder))) => {
-                settings.extend(hyper_config(&folder, provider).into_iter().flat_map(|own| own.settings))
+                settings.extend(hyper_config(&folder, provider).into_iter().flat_map(|own| own.settings));
             }
             Some((path, None)) => match provider_config::read(&path, &node.name) {
                 Ok(own) => settings.extend(own),
