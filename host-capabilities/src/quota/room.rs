@@ -47,7 +47,7 @@ impl Room {
         if let Some(held) = self.try_take(units) {
             return Ok(held);
         }
-        let began = Instant::now();
+        let waiting = Waiting { gauge: &self.gauge, began: Instant::now() };
         let taken = tokio::time::timeout(longest, async {
             loop {
                 let mut freed = std::pin::pin!(self.freed.notified());
@@ -59,7 +59,7 @@ impl Room {
             }
         });
         let taken = taken.await;
-        self.gauge.waited(began.elapsed());
+        drop(waiting);
         taken.map_err(|_| self.gauge.refuse())
     }
 
@@ -70,6 +70,18 @@ impl Room {
     /// In use now.
     pub fn used(&self) -> u64 {
         self.gauge.used()
+    }
+}
+
+/// A wait for room: it counts also where who waited goes away.
+struct Waiting<'a> {
+    gauge: &'a Gauge,
+    began: Instant,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.gauge.waited(self.began.elapsed());
     }
 }
 

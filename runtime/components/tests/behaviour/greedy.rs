@@ -96,6 +96,7 @@ async fn pairs(lab: &Lab) -> [Duration; 2] {
 }
 
 /// Measures the good one alone and beside this greed; the best turn counts, since noise only ever adds.
+#[expect(clippy::print_stdout, reason = "what was measured")]
 async fn beside(greed: &'static str, limits: &str, stopped_by: Option<&str>) {
     let port = backend().await;
     let http = || Rule::parse("http://127.0.0.1:*", http::SCHEMES, false).unwrap();

@@ -9,8 +9,6 @@ use components::{Bytes, CodeCache, Compiled, ComponentProvider, Engine, Limits, 
 use futures::StreamExt;
 use host_capabilities::audit::Audit;
 use host_capabilities::config::NodeIdentity;
-use host_capabilities::egress::Rule;
-use host_capabilities::http;
 use host_capabilities::quota::Quotas;
 use host_capabilities::store::Embedded;
 use host_capabilities::{Capabilities, Grants, Host};
@@ -83,10 +81,8 @@ impl Loading {
         Self { component, limits: Limits::default(), grants: Grants::default(), is_alone: false }
     }
 
-    /// With a grant for the requests that it can send, to nobody.
     pub fn misbehaving() -> Self {
-        let nobody = Rule::parse("http://backend.invalid", http::SCHEMES, false).unwrap();
-        Self::new("misbehaving").grants(|grants| grants.http.push(nobody))
+        Self::new("misbehaving")
     }
 
     pub fn limits(mut self, limits: &str) -> Self {

@@ -251,7 +251,11 @@ async fn calls_are_accounted_for_by_export_over_all_versions() {
     lab.fails("trap").await;
     lab.fails("spin").await;
     lab.fails("tell-the-operators").await;
-    let status = lab.provider.program().status();
+    // A call is counted when its instance has ended, which is after its answer.
+    let status = until("the end of the last call", async || {
+        Some(lab.provider.program().status()).filter(|status| status.current.calls == 4)
+    })
+    .await;
     let create = status.exports.iter().find(|own| own.export == "pods.create").unwrap();
     assert_eq!(create.outcomes, [("ok", 2), ("trap", 1), ("limit", 1), ("denied", 1)].into());
     assert_eq!(create.failures, [("unreachable", 1), ("cpu", 1)].into());
@@ -281,7 +285,11 @@ async fn calls_are_accounted_for_by_export_over_all_versions() {
     slow.abort();
     until("its end", async || (!program_runs(&lab)).then_some(())).await;
     assert!(began.elapsed() < Duration::from_millis(450), "it was not ended");
-    let status = lab.provider.program().status();
+    // A call is counted when its instance has ended, which is after its answer.
+    let status = until("the end of the last call", async || {
+        Some(lab.provider.program().status()).filter(|status| status.current.calls == 4)
+    })
+    .await;
     let create = status.exports.iter().find(|own| own.export == "pods.create").unwrap();
     assert_eq!(create.outcomes.get("cancelled"), Some(&1));
 }

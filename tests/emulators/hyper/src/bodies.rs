@@ -241,7 +241,7 @@ impl Container {
         for bind in &self.host_config.binds {
             match bind.split(':').collect::<Vec<_>>().as_slice() {
                 [name, path] | [name, path, "ro" | "rw"] if is_name(name) && path.starts_with('/') => {
-                    volumes.push(*name)
+                    volumes.push(*name);
                 }
                 _ => return Err(Refusal::bad(format!("Bad parameter: HostConfig.Binds `{bind}`"))),
             }
