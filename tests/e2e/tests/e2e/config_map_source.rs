@@ -149,8 +149,14 @@ async fn parts_written_with_kubectl_are_put_together_and_two_versions_never_mix(
     let second = version(folder.path(), "other", 2 << 20)?;
     let digest = short(&second)?;
     let sum = String::from_utf8(Command::new("sha256sum").arg(&second).output()?.stdout)?;
-    let patch = json!({ "data": { "mock.wasm.sha256": sum } }).to_string();
-    cluster().kubectl(&["patch", "configmap", "provider", "-n", &namespace, "--type=merge", "-p", &patch])?;
+    // As the walk-through has it, but without the parts.
+    let head = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "provider", "namespace": namespace },
+        "data": { "mock.wasm.sha256": sum },
+    });
+    let file = folder.path().join("head.json");
+    std::fs::write(&file, head.to_string())?;
+    cluster().kubectl(&["apply", "--server-side", "-f", &file.display().to_string()])?;
     eventually("the refusal", 20, async || {
         Ok(node.log().contains("parts don't make what has the digest").then_some(()))
     })

@@ -241,7 +241,12 @@ fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.is_dir() { files.extend(walk(&path)?) } else { files.push(path) }
+        // Not the sockets.
+        if path.is_dir() {
+            files.extend(walk(&path)?);
+        } else if path.is_file() {
+            files.push(path);
+        }
     }
     Ok(files)
 }
