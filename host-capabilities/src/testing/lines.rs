@@ -1,7 +1,7 @@
 //! The host's log, as an operator would read it.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
@@ -36,6 +36,14 @@ impl<'a> MakeWriter<'a> for Text {
 
 impl Lines {
     pub(crate) fn capture() -> Self {
+        // Else a line that a thread without a subscriber logs first may be taken for one that nobody wants.
+        static ALL_THREADS: Once = Once::new();
+        ALL_THREADS.call_once(|| {
+            let nowhere =
+                tracing_subscriber::fmt().with_writer(io::sink).with_max_level(tracing::Level::TRACE).finish();
+            // Only here is one set.
+            let _ = tracing::subscriber::set_global_default(nowhere);
+        });
         let text = Text::default();
         let subscriber = tracing_subscriber::fmt()
             .with_writer(text.clone())
