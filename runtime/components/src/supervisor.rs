@@ -12,6 +12,8 @@
 //! Everything is told as a [`Change`]. What must outlast a restart is on disk, in a folder of the provider's own.
 //! Cost: a task that sleeps.
 
+mod status;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,7 +21,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use host_capabilities::Capabilities;
 use jiff::Timestamp;
-use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -31,10 +32,12 @@ use crate::component::{self, Compiled, LoadError};
 use crate::digest::Digest;
 use crate::engine::Engine;
 use crate::health::Tolerance;
-use crate::last_good::{Bad, LastGood};
+use crate::last_good::LastGood;
 use crate::limits::Limits;
-use crate::program::{Program, ProgramStatus};
-use crate::source::{Revision, Source, SourceError};
+use crate::program::Program;
+use crate::source::{Source, SourceError};
+
+pub use status::{RefusedStatus, SourceStatus, Status};
 
 /// The first pause after a failure of the source, and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(300)];
@@ -94,60 +97,6 @@ struct Shared {
     source: SourceStatus,
     refused: Option<RefusedStatus>,
     new_until: Option<String>,
-}
-
-/// The source, as data.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SourceStatus {
-    /// As it was given.
-    pub address: String,
-    /// What it had last.
-    pub revision: Option<Revision>,
-    /// Who signed that.
-    pub signer: Option<String>,
-    /// When it was asked last and answered, RFC 3339.
-    pub answered: Option<String>,
-    /// What is wrong with it now.
-    pub error: Option<String>,
-}
-
-/// The version that was refused last, as data.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RefusedStatus {
-    /// Its digest.
-    pub digest: String,
-    /// When that was, RFC 3339.
-    pub since: String,
-    /// Why.
-    #[serde(flatten)]
-    pub refusal: Refusal,
-}
-
-impl RefusedStatus {
-    fn now(digest: &Digest, refusal: Refusal) -> Self {
-        Self { digest: digest.to_string(), since: Timestamp::now().to_string(), refusal }
-    }
-}
-
-/// A provider and its versions, as data.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Status {
-    /// The program.
-    #[serde(flatten)]
-    pub program: ProgramStatus,
-    /// Where its versions come from.
-    pub source: SourceStatus,
-    /// Until when the version that serves is new, RFC 3339: as long it may be taken back.
-    pub new_until: Option<String>,
-    /// The last version that proved good.
-    pub good: Option<String>,
-    /// The version that was refused last, if the source still has it.
-    pub refused: Option<RefusedStatus>,
-    /// Versions that are not tried again.
-    pub bad: Vec<Bad>,
 }
 
 impl Supervisor {
@@ -321,20 +270,6 @@ impl Start<'_> {
     async fn load(&self, name: &str, bytes: Bytes) -> Result<Arc<Program>, LoadError> {
         let compiled = self.settings.compile(name, bytes, self.limits).await?;
         Program::load(&self.settings.engine, compiled, self.limits.clone(), self.capabilities).await
-    }
-}
-
-impl SourceStatus {
-    fn of(source: &dyn Source) -> Self {
-        let address = source.address().to_string();
-        Self { address, revision: None, signer: None, answered: None, error: None }
-    }
-
-    fn answered(&mut self, revision: &Revision, signer: Option<String>) {
-        self.revision = Some(revision.clone());
-        self.signer = signer;
-        self.answered = Some(Timestamp::now().to_string());
-        self.error = None;
     }
 }
 

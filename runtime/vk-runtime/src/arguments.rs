@@ -152,7 +152,8 @@ pub struct RunArguments {
     /// Hyper.sh's own
     #[arg(long, value_name = "FILE", help_heading = "Provider")]
     pub provider_config: Option<PathBuf>,
-    /// Raise or lower a limit: memory, cpu, wall, calls, streams, sessions, host-memory, table-elements, component-size
+    /// Raise or lower a limit, as memory=128Mi, wall.pods.create=30s or requests=100; an unknown NAME is answered with all
+    /// that there are
     #[arg(long, value_name = "NAME=VALUE", value_parser = limit, help_heading = "Provider")]
     pub limit: Vec<String>,
 

@@ -23,8 +23,8 @@ pub fn run(arguments: &RunArguments, file: Option<&Path>) -> Result<()> {
     }
     let traces = arguments.traces.start()?;
     let level = logging::start(plan.log, traces.as_ref());
-    if !arguments.allow_pod_cidr.is_empty() {
-        tracing::warn!("--allow-pod-cidr has no effect: this version connects to no pod");
+    if configuration.providers.iter().any(|own| !own.allow.pod_cidrs.is_empty()) {
+        tracing::warn!("--allow-pod-cidr (`allow.podCIDRs`) has no effect: this version connects to no pod");
     }
     if arguments.namespace.is_some() {
         tracing::warn!("--namespace has no meaning: a node takes the pods of every namespace");
