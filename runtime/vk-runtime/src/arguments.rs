@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
@@ -22,7 +23,7 @@ use crate::gc::GcCommand;
 use crate::new::NewArguments;
 use crate::pull::PullArguments;
 use crate::push::PushArguments;
-use crate::sources::SourceArguments;
+use crate::sources::{self, SourceArguments};
 use crate::status::StatusArguments;
 use crate::taints;
 use crate::traces::TraceArguments;
@@ -227,6 +228,12 @@ pub struct RunArguments {
     /// What becomes of the node when this ends: it is left with its pods, cordoned, or drained
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Shutdown::Leave, help_heading = "Node")]
     pub shutdown: Shutdown,
+    /// How long draining may take; the pods that are left then stay [default: 5m]
+    #[arg(long, value_name = "TIME", value_parser = sources::time, help_heading = "Node")]
+    pub drain_timeout: Option<Duration>,
+    /// A Node that somebody deletes stays away until the next start, and is not registered again
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = ArgAction::Set, help_heading = "Node")]
+    pub stays_deleted: bool,
     /// Tells this cluster from others at the backend [default: made of the cluster's CA certificate]
     #[arg(long, value_name = "NAME", value_parser = cluster_id, help_heading = "Cluster")]
     pub cluster_id: Option<String>,

@@ -100,6 +100,11 @@ fn read(path: &Path, flag: &str) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("the file {} ({flag}) can't be read", path.display()))
 }
 
+/// A time as [`time`] reads it.
+pub fn time_text(time: Duration) -> String {
+    if time.subsec_millis() == 0 { format!("{}s", time.as_secs()) } else { format!("{}ms", time.as_millis()) }
+}
+
 /// A time of at least a second.
 pub fn time(text: &str) -> Result<Duration, String> {
     let (digits, unit) = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)]

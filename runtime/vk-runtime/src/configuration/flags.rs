@@ -12,7 +12,7 @@ use super::{
     Tls,
 };
 use crate::arguments::RunArguments;
-use crate::{state, taints};
+use crate::{sources, state, taints};
 
 /// What these flags say.
 pub fn configuration(own: &RunArguments, environment: impl Fn(&str) -> Option<String>) -> Result<Configuration> {
@@ -25,7 +25,7 @@ pub fn configuration(own: &RunArguments, environment: impl Fn(&str) -> Option<St
         digest: own.source.component_digest.map(|digest| digest.to_string()),
         signatures: Signatures { keys: own.source.component_key.clone() },
         registry: Registry {
-            poll: own.source.registry_poll.map(|time| format!("{}ms", time.as_millis())),
+            poll: own.source.registry_poll.map(sources::time_text),
             docker_configs: own.source.registry_config.clone(),
             pull_secrets: Vec::new(),
             user: own.source.registry_user.clone(),
@@ -63,6 +63,8 @@ pub fn configuration(own: &RunArguments, environment: impl Fn(&str) -> Option<St
             anonymous_auth: own.anonymous_auth,
         },
         shutdown: own.shutdown,
+        drain_timeout: own.drain_timeout.map(sources::time_text),
+        stays_deleted: own.stays_deleted,
         labels: own.label.iter().cloned().collect::<BTreeMap<_, _>>(),
         taints: Some(taints.iter().map(taints::text).collect()),
         dns: None,
@@ -118,6 +120,7 @@ pub fn flag(place: &Place) -> Option<&'static str> {
         ("config", "--config"),
         ("name", "--nodename"),
         ("bootstrapKubeconfig", "--bootstrap-kubeconfig"),
+        ("drainTimeout", "--drain-timeout"),
         ("kubelet.rotateServerCertificates", "--rotate-server-certificates"),
         ("kubelet.certificate", "--kubelet-cert"),
         ("kubelet.key", "--kubelet-key"),

@@ -40,6 +40,13 @@ pub struct Node {
     /// What becomes of it when the process ends.
     #[serde(default, skip_serializing_if = "is_default")]
     pub shutdown: Shutdown,
+    /// How long draining may take, as `90s` or `10m`; the pods that are left then stay. By default `5m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_timeout: Option<String>,
+    /// Whether a Node that somebody deletes stays away until the next start. By default it is registered again, with its
+    /// pods untouched.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stays_deleted: bool,
     /// Labels, beside those that every node has.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,

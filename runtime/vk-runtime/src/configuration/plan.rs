@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use components::source::Address;
 use components::{Digest, LimitError, Limits};
@@ -22,6 +23,9 @@ use super::{Audit, Configuration, Log, Metrics, Node, PodSecretsUse, Provider, S
 use crate::hyper_config::{self, HyperConfig};
 use crate::sources::{self, SourceArguments};
 use crate::{provider_config, state, taints};
+
+/// How long draining a node may take where nothing is said.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What runs.
 #[derive(Clone, Debug)]
@@ -92,6 +96,10 @@ pub struct NodePlan {
     pub bootstrap_kubeconfig: Option<PathBuf>,
     /// What becomes of it when the process ends.
     pub shutdown: Shutdown,
+    /// How long draining it may take.
+    pub drain_timeout: Duration,
+    /// Whether a Node that somebody deletes stays away.
+    pub stays_deleted: bool,
     /// Operating system of its pods.
     pub os: OperatingSystem,
     /// Its addresses; none: the one that reaches the API server.
@@ -175,6 +183,7 @@ impl Plan {
             if let Some(plan) = self.nodes.get(&node.name) {
                 node.taints = Some(plan.taints.iter().map(taints::text).collect());
                 node.dns = Some(plan.dns.clone());
+                node.drain_timeout = Some(sources::time_text(plan.drain_timeout));
                 node.kubeconfig = plan.kubeconfig.clone().or_else(|| self.kubeconfig.clone());
             }
         }
@@ -355,12 +364,20 @@ impl Planner<'_> {
             None => vec![taints::default(&own.provider)],
             Some(written) => self.each(written, &at.key("taints"), taints::whole),
         };
+        let drain_timeout = own.drain_timeout.as_deref().map(sources::time).transpose();
+        let drain_timeout = drain_timeout.unwrap_or_else(|reason| {
+            self.problems.add(&at.key("drainTimeout"), reason);
+            None
+        });
+        let drain_timeout = drain_timeout.unwrap_or(DRAIN_TIMEOUT);
         NodePlan {
             name: own.name.clone(),
             provider: own.provider.clone(),
             kubeconfig,
             bootstrap_kubeconfig: absolute(&own.bootstrap_kubeconfig),
             shutdown: own.shutdown,
+            drain_timeout,
+            stays_deleted: own.stays_deleted,
             os: own.os,
             addresses: own.addresses.clone(),
             kubelet,

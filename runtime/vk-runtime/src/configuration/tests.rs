@@ -38,6 +38,9 @@ nodes:
   os: windows
   addresses: ['10.0.0.2', 'fd00::2']
   kubelet: { port: 0 }
+  shutdown: drain
+  drainTimeout: 90s
+  staysDeleted: true
   dns: []
   taints: []
   config: { retries: '4' }
@@ -93,6 +96,8 @@ fn a_file_says_what_runs() {
     assert_eq!((one.dns.len(), two.dns.len()), (1, 0));
     assert_eq!((one.taints.len(), two.taints.len()), (1, 0));
     assert_eq!(two.os.label(), "windows");
+    assert_eq!((one.drain_timeout.as_secs(), two.drain_timeout.as_secs()), (300, 90));
+    assert_eq!((one.stays_deleted, two.stays_deleted), (false, true));
     let told = |settings: &std::collections::BTreeMap<String, String>| {
         settings.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
     };
@@ -124,6 +129,11 @@ fn flags_and_a_file_come_to_the_same() {
         "test",
         "--state-dir",
         "/state",
+        "--shutdown",
+        "drain",
+        "--drain-timeout",
+        "2m",
+        "--stays-deleted",
     ];
     let run = Arguments::read(words.iter().map(Into::into)).unwrap().run;
     let of_flags = Plan::new(&flags::configuration(&run, |_| None).unwrap(), &Source::Flags).unwrap();
@@ -132,7 +142,7 @@ fn flags_and_a_file_come_to_the_same() {
             "apiVersion: vk-runtime.io/v1alpha1\nkind: Configuration\nstateDir: /state\ncluster: { id: test }\nproviders:\n\
              - { name: engine, component: engine.wasm, limits: { calls: 16 }, allow: { dial: ['unix:///run/engine.sock'] },\n    \
              secrets: [{ name: key, from: 'env:KEY', mode: sign }], config: { retries: 3 } }\n\
-             nodes: [{ name: one, provider: engine, labels: { zone: a } }]\n",
+             nodes: [{ name: one, provider: engine, labels: { zone: a }, shutdown: drain, drainTimeout: 2m, staysDeleted: true }]\n",
         )
         .unwrap();
     assert_eq!(format!("{of_flags:?}"), format!("{of_file:?}"));
@@ -172,7 +182,7 @@ nodes:
             "vk.yaml:13:14: nodes[0].kubelet.port: 70000 is more than 65535, the most that this may be",
             "vk.yaml:14:13: nodes[0].labels.a: a text is wanted here, not the number 1 (in quotes it is a text)",
             "vk.yaml:15:3: nodes[0].nonsense: `nonsense` is no key here; there are: addresses, bootstrapKubeconfig, \
-         config, dns, kubeconfig, kubelet, labels, name, os, provider, shutdown, taints",
+         config, dns, drainTimeout, kubeconfig, kubelet, labels, name, os, provider, shutdown, staysDeleted, taints",
         ]
     );
 }
@@ -194,7 +204,7 @@ providers:
 - name: engine
   component: ftp://x
 nodes:
-- { name: one, provider: engne, taints: ['key:Never'] }
+- { name: one, provider: engne, taints: ['key:Never'], drainTimeout: long }
 - { name: one, provider: engine, kubelet: { certificate: c.pem } }
 - { name: A_b, provider: engine, kubelet: { port: 0 } }
 ";
@@ -215,6 +225,7 @@ nodes:
         "vk.yaml:12:3: providers[1].component: `ftp://x` is no address of a component",
         "vk.yaml:14:16: nodes[0].provider: `engne` is no provider of this configuration; did you mean `engine`?",
         "nodes[0].taints[0]: the effect `Never`",
+        "nodes[0].drainTimeout: a time is written as 30s or 5m",
         "vk.yaml:15:5: nodes[1].name: there are two nodes `one`",
         "nodes[1].kubelet.port: the nodes `one` and `one` have the same port 10250; 0 takes any that is free",
         "nodes[1].kubelet: the certificate's `key` is missing",

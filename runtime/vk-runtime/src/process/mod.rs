@@ -50,8 +50,6 @@ const AGAIN: Duration = Duration::from_secs(5);
 const STARTING: usize = 32;
 /// What all nodes together are given to end, when none of them is drained.
 const LONGEST_END: Duration = Duration::from_secs(10);
-/// How long a node may take to be drained.
-const LONGEST_DRAIN: Duration = Duration::from_secs(300);
 
 /// A process that runs.
 pub struct Process {
@@ -191,13 +189,14 @@ impl Process {
 
     /// Ends all nodes; their pods go on.
     pub async fn stop(self) {
-        let drains = self.running().any(|node| node.plan.shutdown == crate::configuration::Shutdown::Drain);
-        tracing::info!("{}", if drains { "nodes are drained" } else { "the nodes' pods go on without them" });
+        let draining = self.running().filter(|node| node.plan.shutdown == crate::configuration::Shutdown::Drain);
+        let drain = draining.map(|node| node.plan.drain_timeout).max();
+        tracing::info!("{}", if drain.is_some() { "nodes are drained" } else { "the nodes' pods go on without them" });
         let ending = self.nodes.into_values().filter_map(|owned| match owned {
             Owned::Running(node) => Some(node.shut_down()),
             Owned::Failing { .. } => None,
         });
-        let longest = if drains { LONGEST_DRAIN + LONGEST_END } else { LONGEST_END };
+        let longest = drain.unwrap_or_default().saturating_add(LONGEST_END);
         if tokio::time::timeout(longest, futures::future::join_all(ending)).await.is_err() {
             tracing::warn!("the nodes did not end within {} s", longest.as_secs());
         }

@@ -23,7 +23,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::provider::Provider;
 use super::shared::Shared;
 use super::versions::Versions;
-use super::{LONGEST_DRAIN, identity};
+use super::identity;
 use crate::configuration::plan::NodePlan;
 use crate::node_pods::Pods;
 use crate::reviews::Reviews;
@@ -138,7 +138,7 @@ impl Node {
                 labels: plan.labels.clone().into_iter().collect(),
                 taints: plan.taints.clone(),
                 version: format!("{KUBERNETES}-vk-{}", env!("CARGO_PKG_VERSION")),
-                stays_deleted: false,
+                stays_deleted: plan.stays_deleted,
             },
             component.clone(),
             api.clone(),
@@ -214,7 +214,7 @@ impl Node {
     async fn end(self, how: Shutdown) {
         let Self { plan, recorder, provider, versions, controller, pods, stop, serving, events, .. } = self;
         versions.leave(&plan.name);
-        if let Err(error) = controller.shutdown(how, LONGEST_DRAIN, &pods.index()).await {
+        if let Err(error) = controller.shutdown(how, plan.drain_timeout, &pods.index()).await {
             tracing::error!(node = plan.name, %error, "the node can't be cordoned");
         }
         drop((pods, stop));
