@@ -1,19 +1,22 @@
 //! The store in a file beside the runtime (redb).
 //!
-//! One thread writes: it takes all that waits, commits it as one transaction with one sync, and answers ([`MAX_BATCH`]
-//! bounds how much). Under load a sync is thus shared by many writes; alone, a write costs one. Reads go beside it and
-//! see what was committed. The file is locked: a second process is refused. What has expired is not read, and gives its
+//! One thread writes: it takes what waits, commits it as one transaction with one sync, and answers ([`MAX_BATCH`]
+//! bounds how much). Under load a sync is thus shared by many writes; alone, a write costs one. A provider that writes more
+//! than others lets them go first (`turns`). Reads go beside it and see what was committed. What waits is bounded by the
+//! calls and tasks of the providers, each of which waits for its own. The file is locked: a second process is refused. What has expired is not read, and gives its
 //! room back when the file is opened or when its namespace is full.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
+use super::turns::{self, Turn, Turns};
 use super::{Condition, Entry, Extent, Store, StoreError, check};
 use crate::quota::Limit;
 
@@ -24,7 +27,6 @@ const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters"
 
 const HEAD: usize = 16;
 const MAX_BATCH: usize = 1_024;
-const QUEUE: usize = 4_096;
 const CACHE: usize = 4 << 20;
 
 /// Why the file can't be used.
@@ -62,6 +64,15 @@ struct Write {
 enum Change {
     Put { value: Vec<u8>, expires: u64, most: Extent },
     Delete,
+}
+
+impl Write {
+    const fn bytes(&self) -> usize {
+        match &self.change {
+            Change::Put { value, .. } => self.key.len() + value.len(),
+            Change::Delete => self.key.len(),
+        }
+    }
 }
 
 fn failed(error: impl std::fmt::Display) -> StoreError {
@@ -111,10 +122,10 @@ impl Embedded {
         let database = Arc::new(database);
         let mut writer = Writer::start(&database).map_err(|error| fail(error.to_string()))?;
         let extents = writer.extents.clone();
-        let (writes, queue) = mpsc::channel(QUEUE);
+        let (writes, queue) = mpsc::channel();
         std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || writer.run(queue))
+            .spawn(move || writer.run(&queue))
             .map_err(|error| fail(error.to_string()))?;
         Ok(Self { database, writes, extents })
     }
@@ -122,7 +133,7 @@ impl Embedded {
     async fn write(&self, key: Vec<u8>, change: Change, condition: Condition) -> Result<u64, StoreError> {
         let (done, answer) = oneshot::channel();
         let gone = || StoreError::Failed("the writer has ended".to_owned());
-        self.writes.send(Write { key, change, condition, done }).await.map_err(|_| gone())?;
+        self.writes.send(Write { key, change, condition, done }).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 
@@ -231,6 +242,38 @@ fn namespace_of(key: &[u8]) -> Vec<u8> {
     key.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()
 }
 
+/// The provider that a namespace belongs to; see [`super::namespace`].
+fn provider_of(key: &[u8]) -> &[u8] {
+    key.split(|byte| matches!(byte, b'/' | 0)).next().unwrap_or_default()
+}
+
+/// Whose writes these are.
+fn providers(waiting: &[Write]) -> Vec<Box<[u8]>> {
+    let mut names: Vec<Box<[u8]>> = Vec::new();
+    for write in waiting {
+        let own = provider_of(&write.key);
+        if !names.iter().any(|known| **known == *own) {
+            names.push(own.into());
+        }
+    }
+    names
+}
+
+/// Takes what has come, once there is something or this time is over; false: nobody writes any more.
+fn waiting_now(queue: &mpsc::Receiver<Write>, waiting: &mut Vec<Write>, longest: Option<Duration>) -> bool {
+    let first = match longest {
+        None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        Some(longest) => queue.recv_timeout(longest),
+    };
+    match first {
+        Ok(first) => waiting.push(first),
+        Err(RecvTimeoutError::Timeout) => return true,
+        Err(RecvTimeoutError::Disconnected) => return false,
+    }
+    waiting.extend(queue.try_iter().take(MAX_BATCH.saturating_sub(waiting.len())));
+    true
+}
+
 /// Drops what has expired in a namespace, and counts what is left.
 fn purge(entries: &mut Table<'_, &[u8], &[u8]>, namespace: &[u8], now: u64) -> Result<Use, redb::StorageError> {
     let from = [namespace, b"\0"].concat();
@@ -265,20 +308,45 @@ impl Writer {
         Ok(Self { database: database.clone(), version, used, extents })
     }
 
-    fn run(&mut self, mut queue: mpsc::Receiver<Write>) {
-        let mut batch = Vec::new();
-        while queue.blocking_recv_many(&mut batch, MAX_BATCH) > 0 {
-            let before = (self.version, self.used.clone());
-            let results = self.commit(&batch);
-            if results.is_err() {
-                (self.version, self.used) = before;
+    fn run(&mut self, queue: &mpsc::Receiver<Write>) {
+        let (mut turns, mut waiting) = (Turns::default(), Vec::new());
+        while waiting_now(queue, &mut waiting, None) {
+            while !waiting.is_empty() {
+                match turns.next(providers(&waiting), Instant::now()) {
+                    Turn::Wait(longest) => {
+                        if !waiting_now(queue, &mut waiting, Some(longest)) {
+                            return;
+                        }
+                    }
+                    Turn::Write(whose) => {
+                        let (batch, others) = waiting
+                            .into_iter()
+                            .partition::<Vec<_>, _>(|write| whose.iter().any(|own| **own == *provider_of(&write.key)));
+                        waiting = others;
+                        self.write(batch, &mut turns);
+                        waiting.extend(queue.try_iter().take(MAX_BATCH.saturating_sub(waiting.len())));
+                    }
+                }
             }
-            self.tell(&batch);
-            let results = results.unwrap_or_else(|error| vec![Err(failed(&error)); batch.len()]);
-            for (write, result) in batch.drain(..).zip(results) {
-                // Who asked may have gone.
-                let _ = write.done.send(result);
-            }
+        }
+    }
+
+    fn write(&mut self, batch: Vec<Write>, turns: &mut Turns) {
+        let before = (self.version, self.used.clone());
+        let began = Instant::now();
+        let results = self.commit(&batch);
+        let (now, took) = (Instant::now(), began.elapsed());
+        for write in &batch {
+            turns.wrote(provider_of(&write.key), turns::cost(write.bytes()), took, now);
+        }
+        if results.is_err() {
+            (self.version, self.used) = before;
+        }
+        self.tell(&batch);
+        let results = results.unwrap_or_else(|error| vec![Err(failed(&error)); batch.len()]);
+        for (write, result) in batch.into_iter().zip(results) {
+            // Who asked may have gone.
+            let _ = write.done.send(result);
         }
     }
 

@@ -11,6 +11,7 @@ mod embedded;
 mod host;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::time::{Duration, SystemTime};
 
