@@ -34,6 +34,11 @@ impl Patch {
     }
 }
 
+/// The whole object.
+const OBJECT: &str = "application/json";
+/// Its metadata alone, where the answer is not looked at: the server need not write out, nor send, the rest.
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+
 /// What is read of the answer to a patch.
 #[derive(Deserialize)]
 struct Changed {
@@ -100,10 +105,11 @@ impl Api {
         &self,
         method: Method,
         path: &str,
+        accept: &str,
         kind: Option<&str>,
         body: Vec<u8>,
     ) -> Result<R, ApiError> {
-        let mut request = Request::builder().method(method).uri(path).header(header::ACCEPT, "application/json");
+        let mut request = Request::builder().method(method).uri(path).header(header::ACCEPT, accept);
         if let Some(kind) = kind {
             request = request.header(header::CONTENT_TYPE, kind);
         }
@@ -116,40 +122,43 @@ impl Api {
 
     /// Reads an object.
     pub async fn get<R: DeserializeOwned>(&self, path: &str) -> Result<R, ApiError> {
-        self.send(Method::GET, path, None, Vec::new()).await
+        self.send(Method::GET, path, OBJECT, None, Vec::new()).await
     }
 
     /// Makes an object, or asks for something (a token, a review).
     pub async fn create<R: DeserializeOwned>(&self, path: &str, object: &impl Serialize) -> Result<R, ApiError> {
-        self.send(Method::POST, path, Some("application/json"), bytes(object)?).await
+        self.send(Method::POST, path, OBJECT, Some("application/json"), bytes(object)?).await
     }
 
     /// Makes an object, and does not look at the answer.
     pub async fn post(&self, path: &str, object: &impl Serialize) -> Result<(), ApiError> {
-        self.create::<IgnoredAny>(path, object).await.map(|_| ())
+        let kind = Some("application/json");
+        self.send::<IgnoredAny>(Method::POST, path, METADATA, kind, bytes(object)?).await.map(|_| ())
     }
 
     /// Replaces an object.
     pub async fn put<R: DeserializeOwned>(&self, path: &str, object: &impl Serialize) -> Result<R, ApiError> {
-        self.send(Method::PUT, path, Some("application/json"), bytes(object)?).await
+        self.send(Method::PUT, path, OBJECT, Some("application/json"), bytes(object)?).await
     }
 
     /// Changes an object.
     pub async fn patch(&self, path: &str, patch: Patch, change: &Value) -> Result<(), ApiError> {
         let kind = patch.content_type();
-        self.send::<IgnoredAny>(Method::PATCH, path, Some(kind), bytes(change)?).await.map(|_| ())
+        self.send::<IgnoredAny>(Method::PATCH, path, METADATA, Some(kind), bytes(change)?).await.map(|_| ())
     }
 
     /// Changes an object; returns its new version.
     pub async fn patch_versioned(&self, path: &str, patch: Patch, change: &Value) -> Result<String, ApiError> {
-        let changed: Changed = self.send(Method::PATCH, path, Some(patch.content_type()), bytes(change)?).await?;
+        let kind = Some(patch.content_type());
+        let changed: Changed = self.send(Method::PATCH, path, METADATA, kind, bytes(change)?).await?;
         Ok(changed.metadata.resource_version)
     }
 
     /// Deletes the object of this UID at once. One that is gone, or is another by now, is success.
     pub async fn delete_now(&self, path: &str, uid: &str) -> Result<(), ApiError> {
         let options = json!({ "gracePeriodSeconds": 0, "preconditions": { "uid": uid } });
-        match self.send::<IgnoredAny>(Method::DELETE, path, Some("application/json"), bytes(&options)?).await {
+        let kind = Some("application/json");
+        match self.send::<IgnoredAny>(Method::DELETE, path, METADATA, kind, bytes(&options)?).await {
             Ok(_) => Ok(()),
             Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
             Err(error) => Err(error),

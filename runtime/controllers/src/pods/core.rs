@@ -24,8 +24,11 @@ use super::{containers, probes, whole};
 use crate::events::PodEvent;
 use crate::record::{Parsed, Record};
 
-/// Two writes of one pod are at least this far apart: what changes in between makes one.
-const APART: Duration = Duration::from_millis(50);
+/// While something is being done for a pod at the backend, what there is to be told of it waits so long for the outcome:
+/// a pod that begins at once makes one write.
+const GATHER: Duration = Duration::from_millis(20);
+/// Two writes of one pod's status are at least this far apart: what changes in between makes one.
+const APART: Duration = Duration::from_millis(20);
 /// The first pause after a write failed; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -64,6 +67,13 @@ pub(crate) enum Effect {
     Report,
     /// There is nothing of it anywhere: forget it.
     Drop,
+}
+
+impl Effect {
+    /// It is a call of the provider, of whose end [`Core::returned`] is told.
+    pub const fn is_call(&self) -> bool {
+        !matches!(self, Self::Refresh | Self::Event(_) | Self::Report | Self::Drop)
+    }
 }
 
 /// What is to be done, and when to ask again at the latest.
@@ -115,10 +125,17 @@ struct Writing {
     in_flight: bool,
     /// Computed last, and not seen at the API server yet.
     pending: Option<Arc<PodStatus>>,
+    /// The API server took it.
+    taken: bool,
     /// Version of the object that the last write made.
     own_version: String,
     failures: u32,
+    /// After a failure: nothing is written before.
     not_before: Option<Timestamp>,
+    /// After a success: no status is written before.
+    apart_until: Option<Timestamp>,
+    /// Until when what there is to be told waits for calls that are under way.
+    gather_until: Option<Timestamp>,
     deleted: bool,
 }
 
@@ -139,6 +156,8 @@ pub(crate) struct Core {
     /// When its grace period ends, once somebody asked for its deletion: counted from when we heard of it, as the kubelet
     /// does, for the API server's clock is another one.
     pub(super) delete_by: Option<Timestamp>,
+    /// Calls of the provider that are under way for it.
+    calls: u32,
     writing: Writing,
 }
 
@@ -158,6 +177,7 @@ impl Core {
             given: Given::new(),
             probes_told: false,
             delete_by: None,
+            calls: 0,
             writing: Writing::default(),
         }
     }
@@ -189,7 +209,7 @@ impl Core {
             let by = now.saturating_add(grace).unwrap_or(Timestamp::MAX);
             self.delete_by = Some(self.delete_by.map_or(by, |earlier| earlier.min(by)));
         }
-        if !self.writing.in_flight {
+        if !self.writing.in_flight && !is_older(&record.version, &self.writing.own_version) {
             self.writing.pending = None;
         }
         self.parsed = None;
@@ -307,6 +327,8 @@ impl Core {
             Plan::Whole(_) => whole::plan(self, now, &mut todo),
             Plan::Containers(_) => containers::plan(self, now, &mut todo),
         }
+        let calls = todo.effects.iter().filter(|effect| effect.is_call()).count();
+        self.calls = self.calls.saturating_add(u32::try_from(calls).unwrap_or(u32::MAX));
         if self.record.is_some() {
             todo.effects.push(Effect::Report);
         }
@@ -314,6 +336,11 @@ impl Core {
             self.rest();
         }
         todo
+    }
+
+    /// An effect that is a call was performed, whatever came of it.
+    pub const fn returned(&mut self) {
+        self.calls = self.calls.saturating_sub(1);
     }
 
     /// The provider was given what a container's Secrets hold; an empty name stands for all containers.
@@ -382,7 +409,10 @@ impl Core {
         if self.writing.deleted || self.seen.is_none() {
             return Report::Nothing;
         }
-        if let Some(at) = self.writing.not_before.filter(|at| *at > now) {
+        if let Some(at) = self.writing.not_before.filter(|at| is_ahead(*at, now, LONGEST_PAUSE)) {
+            return Report::Later(at);
+        }
+        if let Some(at) = self.gathers_until(now) {
             return Report::Later(at);
         }
         self.withhold();
@@ -400,10 +430,18 @@ impl Core {
             host_ips: &context.host_ips,
             now,
         });
-        match status::patch(&self.key.uid, &parsed.status, &computed) {
+        // What the API server took is there, though it was not told of it yet.
+        let told = self.writing.pending.is_none() || !self.writing.taken;
+        let there = if told { &parsed.status } else { &*status };
+        match status::patch(&self.key.uid, there, &computed) {
             Some(patch) if !self.is_gone() => {
+                if let Some(at) = self.writing.apart_until.filter(|at| is_ahead(*at, now, APART)) {
+                    return Report::Later(at);
+                }
                 self.writing.in_flight = true;
+                self.writing.gather_until = None;
                 self.writing.pending = Some(Arc::new(computed));
+                self.writing.taken = false;
                 Report::Patch(patch)
             }
             _ if self.is_to_be_deleted(&parsed, &computed) => {
@@ -415,6 +453,16 @@ impl Core {
                 Report::Nothing
             }
         }
+    }
+
+    /// Until when what there is to be told waits for the calls that are under way; none: it does not.
+    fn gathers_until(&mut self, now: Timestamp) -> Option<Timestamp> {
+        if self.calls == 0 {
+            self.writing.gather_until = None;
+            return None;
+        }
+        let until = *self.writing.gather_until.get_or_insert_with(|| later(now, GATHER));
+        is_ahead(until, now, GATHER).then_some(until)
     }
 
     const fn is_gone(&self) -> bool {
@@ -439,17 +487,25 @@ impl Core {
         match result {
             Ok(version) => {
                 self.writing.failures = 0;
+                let told = self.record.as_ref().is_some_and(|record| !is_older(&record.version, &version));
+                if told {
+                    self.writing.pending = None;
+                }
+                self.writing.taken = !told;
                 self.writing.own_version = version;
-                let at = self.pause(now, APART);
-                self.delete_by.map(|_| at)
+                self.writing.not_before = None;
+                self.writing.apart_until = Some(later(now, APART));
+                // The last states may have been these: then it can be deleted.
+                self.delete_by.map(|_| now)
             }
             Err(retry_after) => {
                 self.writing.pending = None;
-                let pause = retry_after.unwrap_or_else(|| {
-                    (FIRST_PAUSE * 2_u32.saturating_pow(self.writing.failures.min(10))).min(LONGEST_PAUSE)
-                });
+                let own = || FIRST_PAUSE * 2_u32.saturating_pow(self.writing.failures.min(10));
+                let pause = retry_after.unwrap_or_else(own).min(LONGEST_PAUSE);
                 self.writing.failures = self.writing.failures.saturating_add(1);
-                Some(self.pause(now, pause))
+                let at = later(now, pause);
+                self.writing.not_before = Some(at);
+                Some(at)
             }
         }
     }
@@ -470,12 +526,20 @@ impl Core {
     pub(super) const fn was_deleted(&self) -> bool {
         self.writing.deleted
     }
+}
 
-    fn pause(&mut self, now: Timestamp, pause: Duration) -> Timestamp {
-        let at = now.saturating_add(pause).unwrap_or(now);
-        self.writing.not_before = Some(at);
-        at
-    }
+/// Whether a version of an object is older than another; versions of one object can be compared (KEP-5504).
+fn is_older(version: &str, than: &str) -> bool {
+    matches!((version.parse::<u128>(), than.parse::<u128>()), (Ok(version), Ok(than)) if version < than)
+}
+
+/// Whether this time is still to come; not, when it is further away than it ever was: the clock was set back.
+fn is_ahead(at: Timestamp, now: Timestamp, longest: Duration) -> bool {
+    at > now && at <= later(now, longest)
+}
+
+fn later(now: Timestamp, pause: Duration) -> Timestamp {
+    now.saturating_add(pause).unwrap_or(Timestamp::MAX)
 }
 
 pub(super) fn view<'a>(parsed: &'a Parsed, status: &'a PodStatus) -> PodView<'a> {
@@ -483,30 +547,4 @@ pub(super) fn view<'a>(parsed: &'a Parsed, status: &'a PodStatus) -> PodView<'a>
 }
 
 #[cfg(test)]
-mod tests {
-    use pod_worker::observation::{Object, ObjectState};
-
-    use super::*;
-
-    /// A pod that the backend runs and that the API server has not told of.
-    fn untold(context: &Context) -> Core {
-        let mut core = Core::new(PodKey::new("u", "default", "web"), context);
-        core.set_seen(Observation {
-            objects: vec![Object::new(0, "backend-1", ObjectState::Running)],
-            ..Observation::default()
-        });
-        core
-    }
-
-    #[test]
-    fn what_the_backend_runs_is_no_orphan_before_the_api_server_has_listed_its_pods() {
-        let now = Timestamp::UNIX_EPOCH;
-        for is_whole in [true, false] {
-            let context = Context { is_whole, is_known: true, ..Context::default() };
-            let mut core = untold(&context);
-            assert_eq!(core.plan(now, &context), Todo::default());
-            let listed = Context { is_listed: true, ..context };
-            assert!(!core.plan(now, &listed).effects.is_empty(), "an orphan is ended");
-        }
-    }
-}
+mod tests;

@@ -89,9 +89,7 @@ fn begin(shared: &Arc<Shared>, cell: &Arc<Cell>, effect: Effect) {
         Effect::Event(event) => shared.recorder.pod(&cell.core().key().clone(), event),
         Effect::Drop => {
             let uid = cell.core().key().uid.clone();
-            shared.index.drop_pod(&uid);
-            shared.resolver.references.release(&uid);
-            shared.resolver.tokens.release(&uid);
+            shared.forget(&uid);
         }
         other => {
             let (shared, cell) = (shared.clone(), cell.clone());
@@ -99,6 +97,7 @@ fn begin(shared: &Arc<Shared>, cell: &Arc<Cell>, effect: Effect) {
             let span = trace::span(&shared.settings.node, &key, &other);
             let work = async move {
                 Call { shared: &shared, cell: &cell, key }.perform(other).await;
+                cell.core().returned();
                 shared.observer.is_busy();
                 shared.index.plan(&cell);
             };
@@ -213,8 +212,11 @@ impl Call<'_> {
                     Ok(None)
                 }
                 None => {
-                    let state = call!(self, "pods.create", pods.create(pod)).map_err(CallFailed::from)?;
-                    Ok(Some(state))
+                    let deliveries = &self.shared.deliveries;
+                    deliveries.giving(&self.key, attempt, &pod.sandbox.volumes).await;
+                    let state = call!(self, "pods.create", pods.create(pod));
+                    deliveries.given(&self.key.uid);
+                    Ok(Some(state.map_err(CallFailed::from)?))
                 }
             }
         };
@@ -294,7 +296,11 @@ impl Call<'_> {
         let resolution = self.shared.resolver.sandbox(&record, &parsed, &self.shared.facts(), attempt).await;
         self.tell(resolution.events);
         let sandbox = resolution.result.map_err(unresolved)?;
-        call!(self, "containers.run-sandbox", containers.run_sandbox(sandbox)).map_err(failure)
+        let deliveries = &self.shared.deliveries;
+        deliveries.giving(&self.key, attempt, &sandbox.volumes).await;
+        let running = call!(self, "containers.run-sandbox", containers.run_sandbox(sandbox));
+        deliveries.given(&self.key.uid);
+        running.map_err(failure)
     }
 
     fn pod_now(&self) -> Result<(Arc<crate::record::Record>, Arc<crate::record::Parsed>), Failure> {

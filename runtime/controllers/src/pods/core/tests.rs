@@ -1,0 +1,160 @@
+use pod_worker::observation::{Object, ObjectState, Phase, Start};
+use serde_json::json;
+
+use super::*;
+use crate::api::FromWatch as _;
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(millis).unwrap()
+}
+
+/// A node that has listed everything once.
+fn settled(is_whole: bool) -> Context {
+    Context { is_whole, is_known: true, is_listed: true, ..Context::default() }
+}
+
+fn record(version: &str, status: &Value, deletion: bool) -> Record {
+    let mut pod = json!({
+        "metadata": { "name": "web", "namespace": "default", "uid": "u", "resourceVersion": version, "generation": 1 },
+        "spec": { "containers": [{ "name": "main", "image": "busybox" }], "nodeName": "n" },
+        "status": status,
+    });
+    if deletion {
+        pod["metadata"]["deletionTimestamp"] = "1970-01-01T00:00:00Z".into();
+        pod["metadata"]["deletionGracePeriodSeconds"] = 30.into();
+    }
+    Record::read(&serde_json::value::to_raw_value(&pod).unwrap()).unwrap()
+}
+
+fn observation(phase: Phase, state: ObjectState) -> Observation {
+    let exited = phase == Phase::Exited;
+    Observation {
+        objects: vec![Object::new(0, "backend-1", state)],
+        starts: vec![Start {
+            started_at: Some(NOW),
+            finished_at: exited.then_some(NOW),
+            exit_code: exited.then_some(0),
+            id: "c-1".into(),
+            ..Start::new("main", 0, phase)
+        }],
+        ..Observation::default()
+    }
+}
+
+/// A pod that the node has taken, and that is being made.
+fn being_made(context: &Context) -> Core {
+    let mut core = Core::new(PodKey::new("u", "default", "web"), context);
+    core.set_record(NOW, Some(record("1", &json!({}), false)));
+    core.take();
+    let todo = core.plan(NOW, context);
+    assert!(todo.effects.contains(&Effect::Create { attempt: 0 }), "{todo:?}");
+    core
+}
+
+/// The backend runs it, and said so.
+fn made(core: &mut Core, now: Timestamp) {
+    core.set_seen(observation(Phase::Running, ObjectState::Running));
+    let given = core.record.clone();
+    let Plan::Whole(whole) = &mut core.plan else { panic!("it is no whole pod") };
+    whole.called(now, given, Ok(None));
+    core.returned();
+}
+
+fn phase(report: &Report) -> Option<&str> {
+    match report {
+        Report::Patch(patch) => patch["status"]["phase"].as_str(),
+        _ => None,
+    }
+}
+
+/// A pod that the backend runs and that the API server has not told of.
+fn untold(context: &Context) -> Core {
+    let mut core = Core::new(PodKey::new("u", "default", "web"), context);
+    core.set_seen(Observation {
+        objects: vec![Object::new(0, "backend-1", ObjectState::Running)],
+        ..Observation::default()
+    });
+    core
+}
+
+#[test]
+fn what_the_backend_runs_is_no_orphan_before_the_api_server_has_listed_its_pods() {
+    for is_whole in [true, false] {
+        let context = Context { is_listed: false, ..settled(is_whole) };
+        let mut core = untold(&context);
+        assert_eq!(core.plan(NOW, &context), Todo::default());
+        let listed = Context { is_listed: true, ..context };
+        assert!(!core.plan(NOW, &listed).effects.is_empty(), "an orphan is ended");
+    }
+}
+
+#[test]
+fn a_pod_that_begins_at_once_makes_one_write() {
+    let context = settled(true);
+    let mut core = being_made(&context);
+    assert!(matches!(core.report(at(1), &context), Report::Later(until) if until == at(21)));
+    made(&mut core, at(5));
+    let report = core.report(at(5), &context);
+    assert_eq!(phase(&report), Some("Running"), "{report:?}");
+}
+
+#[test]
+fn one_that_takes_longer_is_told_of_meanwhile() {
+    let context = settled(true);
+    let mut core = being_made(&context);
+    assert!(matches!(core.report(at(1), &context), Report::Later(_)));
+    let report = core.report(at(21), &context);
+    assert_eq!(phase(&report), Some("Pending"), "{report:?}");
+    core.written(at(25), Ok("2".to_owned()));
+    made(&mut core, at(26));
+    // Two writes are apart.
+    assert!(matches!(core.report(at(26), &context), Report::Later(until) if until == at(45)));
+    assert_eq!(phase(&core.report(at(45), &context)), Some("Running"));
+}
+
+#[test]
+fn a_pod_is_deleted_as_soon_as_its_last_states_are_written() {
+    let context = settled(true);
+    let mut core = being_made(&context);
+    made(&mut core, at(1));
+    let Report::Patch(patch) = core.report(at(1), &context) else { panic!("nothing to tell") };
+    core.written(at(2), Ok("2".to_owned()));
+    core.set_record(at(3), Some(record("3", &patch["status"], true)));
+    assert!(core.plan(at(3), &context).effects.iter().any(|effect| matches!(effect, Effect::Delete { .. })));
+    core.returned();
+    core.set_seen(observation(Phase::Exited, ObjectState::Ended));
+    core.plan(at(4), &context);
+    assert!(matches!(core.report(at(30), &context), Report::Patch(_)));
+    assert_eq!(core.written(at(32), Ok("4".to_owned())), Some(at(32)));
+    assert!(matches!(core.report(at(32), &context), Report::Delete));
+}
+
+#[test]
+fn what_the_api_server_took_is_not_written_again_before_it_tells_of_it() {
+    let context = settled(true);
+    let mut core = being_made(&context);
+    made(&mut core, at(1));
+    assert!(matches!(core.report(at(1), &context), Report::Patch(_)));
+    core.written(at(2), Ok("7".to_owned()));
+    assert!(matches!(core.report(at(500), &context), Report::Nothing));
+    // Told late of a change that somebody made before.
+    core.set_record(at(501), Some(record("5", &json!({}), false)));
+    assert!(matches!(core.report(at(502), &context), Report::Nothing));
+    // Somebody wrote another status over it.
+    core.set_record(at(503), Some(record("9", &json!({ "phase": "Pending" }), false)));
+    assert_eq!(phase(&core.report(at(504), &context)), Some("Running"));
+}
+
+#[test]
+fn a_clock_that_is_set_back_holds_nothing_up() {
+    let context = settled(true);
+    let mut core = being_made(&context);
+    let hour = 3_600_000;
+    assert!(matches!(core.report(at(hour), &context), Report::Later(_)));
+    assert!(matches!(core.report(at(1), &context), Report::Patch(_)), "it waits for the old clock");
+    core.written(at(hour), Err(None));
+    made(&mut core, at(1));
+    assert!(matches!(core.report(at(1), &context), Report::Patch(_)), "it waits for the old clock");
+}
