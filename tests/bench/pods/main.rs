@@ -5,12 +5,13 @@
 //! stopped (SIGSTOP), so that only its own work is timed.
 //!
 //! `VK_BENCH_PODS` scales the numbers of pods (1.0: 3,000 and 10,000); `VK_BENCH_ONLY=NAME,…` picks parts: `speed`,
-//! `latency`, `many`, `idle`.
+//! `latency`, `many`, `idle`, `nodes`.
 
 #![expect(clippy::print_stdout, reason = "a bench says what it measured")]
 
 mod many;
 mod node;
+mod nodes;
 mod pods;
 mod raw;
 mod speed;
@@ -53,6 +54,9 @@ async fn main() -> Result<()> {
     }
     if is_wanted("many") {
         many::run(&cluster, &client).await?;
+    }
+    if is_wanted("nodes") {
+        nodes::run(&cluster, &client).await?;
     }
     cluster.down()
 }

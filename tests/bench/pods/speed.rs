@@ -31,9 +31,10 @@ pub async fn run(cluster: &Cluster, client: &Client) -> Result<()> {
     node::pause(&own)?;
     pods::create(client, &namespace, "speed", "web", count).await?;
     let mut watching = Watching::start(client, &namespace).await?;
-    let began = Instant::now();
+    let (began, cpu) = (Instant::now(), node::cpu(&own)?);
     node::resume(&own)?;
     let done = watching.until("pods begin", |seen| seen.running.len() > count).await?;
+    let cpu = node::cpu(&own)? - cpu;
     let own_rate = rate(count, done - began);
     line(&format!("raw: status patches of {count} pods"), format!("{patches:.0}/s"), "");
     line(
@@ -41,14 +42,16 @@ pub async fn run(cluster: &Cluster, client: &Client) -> Result<()> {
         format!("{own_rate:.0}/s = {:.2}", own_rate / patches),
         ">= 0.85 of raw (kwok 0.56, Virtual Kubelet 0.007 to 0.017)",
     );
+    line("  CPU of the runtime for one", each(cpu, count), "");
 
     node::pause(&own)?;
     pods::delete(client, &namespace, "web", count).await?;
     drop(watching);
     let mut watching = Watching::start(client, &namespace).await?;
-    let began = Instant::now();
+    let (began, cpu) = (Instant::now(), node::cpu(&own)?);
     node::resume(&own)?;
     let done = watching.until("pods go", |seen| seen.gone >= count).await?;
+    let cpu = node::cpu(&own)? - cpu;
     let own_rate = rate(count, done - began);
     line(&format!("raw: status patch and delete of {count} pods"), format!("{deletions:.0}/s"), "");
     line(
@@ -56,7 +59,12 @@ pub async fn run(cluster: &Cluster, client: &Client) -> Result<()> {
         format!("{own_rate:.0}/s = {:.2}", own_rate / deletions),
         ">= 0.8 of raw",
     );
+    line("  CPU of the runtime for one", each(cpu, count), "");
     Ok(())
+}
+
+fn each(time: Duration, count: usize) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1e3 / pods::rate(count, Duration::from_secs(1)))
 }
 
 async fn status(client: &Client, namespace: &str, name: &str) -> Result<Value> {
