@@ -8,6 +8,7 @@
 //! | `work` | does at the backend what a pod's core asks for |
 //! | `report` | writes states, and deletes what is over |
 //! | `observer` | asks the backend: lists, watches, refreshes |
+//! | `delivery` | gives the backend new contents for files of pods that run |
 //!
 //! Work is keyed by UID; one pod never waits for another. Nothing is asked of the backend before it was listed once, so
 //! that nothing is made twice after a restart; and nothing is taken for an orphan before the API server listed the node's
@@ -17,6 +18,7 @@ mod admission;
 mod changes;
 mod containers;
 mod core;
+mod delivery;
 mod index;
 mod observe;
 mod observer;
@@ -42,12 +44,13 @@ pub(crate) use whole::CallFailed;
 
 use self::admission::Desk;
 use self::core::Context;
+use self::delivery::Deliveries;
 use self::index::Index;
 use crate::api::{Api, Event, Watch};
 use crate::events::Recorder;
 use crate::record::Record;
 use crate::references::References;
-use crate::resolve::{ClusterDns, NodeFacts, Resolver, Services, Tokens};
+use crate::resolve::{ClusterDns, NodeFacts, Resolver, Services, Tokens, TrustBundles};
 
 /// Pods that are looked at, at once.
 const PLANNERS: usize = 2;
@@ -78,6 +81,7 @@ pub(crate) struct Shared {
     pub observer: observer::Wishes,
     pub gate: work::Gate,
     pub desk: Desk,
+    pub deliveries: Arc<Deliveries>,
 }
 
 impl Shared {
@@ -87,6 +91,13 @@ impl Shared {
 
     pub fn context(&self) -> Arc<Context> {
         self.context.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// There is nothing of the pod anywhere.
+    pub fn forget(&self, uid: &Arc<str>) {
+        self.index.drop_pod(uid);
+        self.resolver.release(uid);
+        self.deliveries.forget(uid);
     }
 
     /// All pods have something new in common.
@@ -114,12 +125,22 @@ impl PodController {
         description: &Description,
     ) -> Self {
         let (index, work) = Index::new();
-        let told = index.clone();
-        let references = Arc::new(References::new(api.clone(), Box::new(move |pods| told.retry(&pods))));
+        let (deliveries, asks) = Deliveries::new();
+        let tell = || {
+            let (index, deliveries) = (index.clone(), deliveries.clone());
+            Box::new(move |pods: Vec<Arc<str>>| {
+                index.retry(&pods);
+                deliveries.changed(&pods);
+            })
+        };
+        let references = Arc::new(References::new(api.clone(), tell()));
+        let bundles = Arc::new(TrustBundles::new(api.clone(), tell()));
+        let due = deliveries.clone();
         let resolver = Resolver {
             references,
             services: Arc::new(Services::new(api.clone())),
-            tokens: Arc::new(Tokens::new(api.clone())),
+            tokens: Arc::new(Tokens::new(api.clone(), Box::new(move |uid, at| due.look_at(uid, at)))),
+            bundles,
             dns: settings.dns.clone(),
         };
         let is_whole = matches!(provider.kind(), Kind::Pods(_));
@@ -137,6 +158,7 @@ impl PodController {
             observer: observer::Wishes::default(),
             gate: work::Gate::default(),
             desk,
+            deliveries,
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(watch(shared.clone()));
@@ -145,6 +167,7 @@ impl PodController {
         tasks.spawn(observer::watch(shared.clone()));
         tasks.spawn(observer::refresh(shared.clone()));
         tasks.spawn(admission::read_labels(shared.clone()));
+        tasks.spawn(delivery::run(shared.clone(), asks));
         for _ in 0..PLANNERS {
             tasks.spawn(work::plan(shared.clone(), work.plans.clone()));
         }
@@ -202,6 +225,7 @@ async fn watch(shared: Arc<Shared>) {
                     listed.insert(record.key.uid.clone());
                 }
                 let uid = record.key.uid.clone();
+                delivery::applied(&shared, &record);
                 shared.index.applied(Timestamp::now(), record, &shared.context());
                 shared.desk.applied(&shared, &uid);
             }

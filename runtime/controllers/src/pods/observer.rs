@@ -181,7 +181,12 @@ async fn list_once(shared: &Shared) -> Result<bool, Error> {
 fn known(shared: &Shared) {
     shared.learn(|context| context.is_known = true);
     shared.desk.settle(shared, &HashSet::new());
+    let replaces_files = shared.provider.files().is_some();
     for cell in shared.index.cells() {
+        if replaces_files && cell.core().seen().is_some_and(has_anything) {
+            let uid = cell.core().key().uid.clone();
+            shared.deliveries.found(&uid);
+        }
         shared.index.plan(&cell);
     }
 }

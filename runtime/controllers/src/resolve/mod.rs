@@ -7,6 +7,7 @@
 //! Reads only what the pod refers to. Cost: nothing that is known already is asked for again (see `references`).
 
 mod amounts;
+mod bundles;
 mod dns;
 mod environment;
 mod expansion;
@@ -29,6 +30,7 @@ use crate::events::PodEvent;
 use crate::references::References;
 
 pub(crate) use amounts::of_pod;
+pub(crate) use bundles::TrustBundles;
 pub use dns::ClusterDns;
 pub(crate) use registry::fitting;
 pub(crate) use services::Services;
@@ -94,7 +96,17 @@ pub(crate) struct Resolver {
     pub references: Arc<References>,
     pub services: Arc<Services>,
     pub tokens: Arc<Tokens>,
+    pub bundles: Arc<TrustBundles>,
     pub dns: ClusterDns,
+}
+
+impl Resolver {
+    /// The pod is gone: what only it referred to is dropped.
+    pub fn release(&self, uid: &Arc<str>) {
+        self.references.release(uid);
+        self.tokens.release(uid);
+        self.bundles.release(uid);
+    }
 }
 
 /// What came of resolving: the value, and Events that belong on the pod whatever came of it.

@@ -1,23 +1,34 @@
 //! ServiceAccount tokens, bound to their pods (TokenRequest).
 //!
-//! A token is asked for when a provider first reads it, and kept until 80 % of its life have passed; then the next reading
-//! asks for another. Cost: one request a token; a provider that never looks costs none.
+//! A token is asked for when a provider first reads it, and replaced when 80 % of its life have passed, or 24 h, less up to
+//! [`MAX_JITTER`] at random, so that the tokens of pods that began together don't end together. Its life is what the API
+//! server granted, counted from when it was asked: the two clocks need not agree. Whoever delivers files is told when a
+//! pod's token wants to be replaced ([`Due`]); nobody polls.
+//!
+//! Cost: one request a token; a provider that never looks costs none. Tokens are wiped from memory when they are dropped,
+//! and are in no message: what a request for one answers is not told but for its error.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use provider::{Code, Content, Error, PodKey, Result};
 use serde_json::json;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::api::Api;
 
+/// No token is used longer, however long it is valid.
+const OLDEST: Duration = Duration::from_secs(24 * 3_600);
+/// By how much a token may be replaced earlier.
+const MAX_JITTER: Duration = Duration::from_secs(10);
+
 /// What a token is for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub pod: PodKey,
     pub service_account: String,
@@ -27,37 +38,66 @@ pub(crate) struct Wanted {
 }
 
 struct Held {
+    wanted: Wanted,
     token: Arc<Zeroizing<String>>,
-    issued: Instant,
     refresh_at: Instant,
     number: u64,
 }
 
+/// Called with the pod's UID and the time when one of its tokens wants to be replaced.
+pub(crate) type Due = Box<dyn Fn(&Arc<str>, Instant) + Send + Sync>;
+
 /// The tokens of this node's pods.
 pub(crate) struct Tokens {
     api: Api,
-    held: Mutex<HashMap<Wanted, Held>>,
+    held: Mutex<HashMap<Arc<str>, Vec<Held>>>,
+    due: Due,
+}
+
+/// How long a token that is valid so long is used.
+fn used_for(life: Duration) -> Duration {
+    let jitter = MAX_JITTER.min(life / 20).mul_f64(fastrand::f64());
+    life.mul_f64(0.8).min(OLDEST).saturating_sub(jitter)
 }
 
 impl Tokens {
     /// None yet.
-    pub fn new(api: Api) -> Self {
-        Self { api, held: Mutex::default() }
+    pub fn new(api: Api, due: Due) -> Self {
+        Self { api, held: Mutex::default(), due }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<Held>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The pod is gone.
     pub fn release(&self, uid: &str) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).retain(|wanted, _| &*wanted.pod.uid != uid);
+        self.lock().remove(uid);
     }
 
-    fn fresh(&self, wanted: &Wanted) -> Option<(Arc<Zeroizing<String>>, u64)> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = held.get(wanted).filter(|own| Instant::now() < own.refresh_at)?;
-        Some((own.token.clone(), own.number))
+    /// When a token of this pod wants to be replaced next.
+    pub fn next_refresh(&self, uid: &str) -> Option<Instant> {
+        self.lock().get(uid)?.iter().map(|own| own.refresh_at).min()
+    }
+
+    fn fresh(&self, wanted: &Wanted) -> Option<Arc<Zeroizing<String>>> {
+        let held = self.lock();
+        let own = held.get(&wanted.pod.uid)?.iter().find(|own| own.wanted == *wanted)?;
+        (Instant::now() < own.refresh_at).then(|| own.token.clone())
+    }
+
+    /// Changes when the token that is held wants to be replaced.
+    fn version(&self, wanted: &Wanted) -> u64 {
+        let held = self.lock();
+        match held.get(&wanted.pod.uid).and_then(|all| all.iter().find(|own| own.wanted == *wanted)) {
+            Some(own) if Instant::now() < own.refresh_at => own.number,
+            Some(own) => own.number + 1,
+            None => 1,
+        }
     }
 
     async fn token(&self, wanted: &Wanted) -> std::result::Result<Arc<Zeroizing<String>>, crate::ApiError> {
-        if let Some((token, _)) = self.fresh(wanted) {
+        if let Some(token) = self.fresh(wanted) {
             return Ok(token);
         }
         let Wanted { pod, service_account, audience, lifetime } = wanted;
@@ -73,19 +113,24 @@ impl Tokens {
                 "boundObjectRef": { "apiVersion": "v1", "kind": "Pod", "name": &*pod.name, "uid": &*pod.uid },
             },
         });
-        let issued = Instant::now();
+        let asked = Instant::now();
         let answer: TokenRequest = self.api.create(&path, &request).await?;
-        let status = answer.status.unwrap_or_default();
-        let left = |at: jiff::Timestamp| Duration::try_from(at.duration_since(jiff::Timestamp::now())).ok();
-        let life = status.expiration_timestamp.and_then(|at| left(at.0)).unwrap_or(*lifetime);
-        let Some(token) = status.token.filter(|token| !token.is_empty()) else {
+        let granted =
+            answer.spec.and_then(|spec| spec.expiration_seconds).and_then(|seconds| u64::try_from(seconds).ok());
+        let life = granted.map_or(*lifetime, Duration::from_secs);
+        let token = answer.status.map(|status| Zeroizing::new(status.token.unwrap_or_default()));
+        let Some(token) = token.filter(|token| !token.is_empty()) else {
             return Err(crate::ApiError::Unreachable("the answer holds no token".to_owned()));
         };
-        let token = Arc::new(Zeroizing::new(token));
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = held.get(wanted).map_or(0, |old| old.number) + 1;
-        let refresh_at = issued + life.mul_f64(0.8);
-        held.insert(wanted.clone(), Held { token: token.clone(), issued, refresh_at, number });
+        let (token, refresh_at) = (Arc::new(token), asked + used_for(life));
+        {
+            let mut held = self.lock();
+            let all = held.entry(pod.uid.clone()).or_default();
+            let place = all.iter().position(|own| own.wanted == *wanted);
+            let number = place.map_or(0, |place| all.swap_remove(place).number) + 1;
+            all.push(Held { wanted: wanted.clone(), token: token.clone(), refresh_at, number });
+        }
+        (self.due)(&pod.uid, refresh_at);
         Ok(token)
     }
 }
@@ -102,19 +147,13 @@ impl Content for TokenFile {
         None
     }
 
-    /// Changes when the token that is held wants to be replaced.
     fn version(&self) -> String {
-        let held = self.tokens.held.lock().unwrap_or_else(PoisonError::into_inner);
-        match held.get(&self.wanted) {
-            Some(own) if Instant::now() < own.refresh_at => format!("token-{}", own.number),
-            Some(own) => format!("token-{}", own.number + 1),
-            None => "token-1".to_owned(),
-        }
+        format!("token-{}", self.tokens.version(&self.wanted))
     }
 
     async fn read(&self) -> Result<Bytes> {
         match self.tokens.token(&self.wanted).await {
-            Ok(token) => Ok(Bytes::copy_from_slice(token.as_bytes())),
+            Ok(token) => Ok(Bytes::from_owner(Shared(token))),
             Err(error) => Err(Error::new(
                 Code::Unavailable,
                 format!("a token of the service account {:?} can't be had: {error}", self.wanted.service_account),
@@ -123,8 +162,115 @@ impl Content for TokenFile {
     }
 }
 
-impl std::fmt::Debug for Held {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Held").field("issued", &self.issued).finish_non_exhaustive()
+/// The bytes of a token, where they are.
+struct Shared(Arc<Zeroizing<String>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::api::fake::{self, Answer, Asked};
+
+    /// Grants what it is asked for, at most `longest` seconds; the token says how many there were before.
+    fn granting(longest: i64) -> (Api, fake::Log) {
+        let count = std::sync::atomic::AtomicU64::new(0);
+        fake::api(move |asked: &Asked| -> Answer {
+            let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let mut answer = asked.body.clone();
+            let seconds = answer["spec"]["expirationSeconds"].as_i64().unwrap().min(longest);
+            answer["spec"]["expirationSeconds"] = seconds.into();
+            // The server's clock is another one.
+            answer["status"] = json!({ "token": format!("t{number}"), "expirationTimestamp": "2001-01-01T00:00:00Z" });
+            (201, answer)
+        })
+    }
+
+    fn wanted(audience: &str, seconds: u64) -> Wanted {
+        Wanted {
+            pod: PodKey::new("u", "default", "web"),
+            service_account: "robot".into(),
+            audience: audience.into(),
+            lifetime: Duration::from_secs(seconds),
+        }
+    }
+
+    fn tokens(api: Api) -> (Arc<Tokens>, Arc<Mutex<Vec<Instant>>>) {
+        let told: Arc<Mutex<Vec<Instant>>> = Arc::default();
+        let due = told.clone();
+        (Arc::new(Tokens::new(api, Box::new(move |_, at| due.lock().unwrap().push(at)))), told)
+    }
+
+    async fn read(file: &TokenFile) -> String {
+        String::from_utf8(file.read().await.unwrap().to_vec()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_replaced_at_four_fifths_of_the_life_that_was_granted() {
+        let (api, log) = granting(600);
+        let (tokens, told) = tokens(api);
+        let file = TokenFile { tokens: tokens.clone(), wanted: wanted("vault", 7_200) };
+        assert_eq!(log.all().len(), 0, "nobody has read it yet");
+        let began = Instant::now();
+        assert_eq!((read(&file).await, file.version()), ("t0".to_owned(), "token-1".to_owned()));
+        let at = tokens.next_refresh("u").unwrap();
+        assert_eq!(told.lock().unwrap().as_slice(), [at]);
+        let after = at - began;
+        assert!(after <= Duration::from_secs(480) && after >= Duration::from_secs(470), "{after:?}");
+        tokio::time::sleep_until(at - Duration::from_millis(1)).await;
+        assert_eq!((read(&file).await, file.version()), ("t0".to_owned(), "token-1".to_owned()));
+        tokio::time::sleep_until(at).await;
+        assert_eq!(file.version(), "token-2", "said before it is read");
+        assert_eq!((read(&file).await, file.version()), ("t1".to_owned(), "token-2".to_owned()));
+        assert_eq!(log.all().len(), 2);
+        tokens.release("u");
+        assert_eq!(tokens.next_refresh("u"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_names_audience_life_and_the_pod_that_the_token_is_bound_to() {
+        let (api, log) = granting(i64::MAX);
+        let (tokens, _) = tokens(api);
+        for (audience, audiences) in [("vault", json!(["vault"])), ("", json!([]))] {
+            read(&TokenFile { tokens: tokens.clone(), wanted: wanted(audience, 3_607) }).await;
+            let asked = log.all().pop().unwrap();
+            assert_eq!(asked.path, "/api/v1/namespaces/default/serviceaccounts/robot/token");
+            assert_eq!(
+                asked.body["spec"],
+                json!({
+                    "audiences": audiences, "expirationSeconds": 3_607,
+                    "boundObjectRef": { "apiVersion": "v1", "kind": "Pod", "name": "web", "uid": "u" },
+                })
+            );
+        }
+    }
+
+    #[test]
+    fn no_token_is_used_for_longer_than_a_day_and_those_of_many_pods_not_equally_long() {
+        let day = Duration::from_secs(24 * 3_600);
+        let times: Vec<Duration> = (0..100).map(|_| used_for(365 * day)).collect();
+        assert!(times.iter().all(|time| *time <= day && *time >= day - MAX_JITTER));
+        assert!(times.iter().any(|time| *time != times[0]));
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_refused_is_an_error_that_says_why_and_none_that_shows_a_token() {
+        let (api, _) = fake::api(|_: &Asked| fake::error(403, "Forbidden", "robot may not"));
+        let (tokens, told) = tokens(api);
+        let error = TokenFile { tokens, wanted: wanted("", 600) }.read().await.unwrap_err();
+        assert_eq!(error.code, Code::Unavailable);
+        assert!(error.message.contains("\"robot\"") && error.message.contains("robot may not"), "{error}");
+        assert!(told.lock().unwrap().is_empty());
+        let (api, _) =
+            fake::api(|_: &Asked| -> Answer { (201, json!({ "spec": { "audiences": [] }, "status": Value::Null })) });
+        let (tokens, _) = self::tokens(api);
+        let error = TokenFile { tokens, wanted: wanted("", 600) }.read().await.unwrap_err();
+        assert!(error.message.contains("no token"), "{error}");
     }
 }

@@ -23,8 +23,8 @@ use crate::record::Parsed;
 use crate::references::ReferenceKind;
 
 const DEFAULT_MODE: i32 = 0o644;
-/// What the kubelet gives a token that belongs to somebody.
-const TOKEN_MODE: u32 = 0o600;
+/// What the kubelet gives a token or a trust bundle that belongs to somebody.
+const OWNED_MODE: u32 = 0o600;
 /// Kinds that are not "where the bytes are" but have a field of their own.
 const COMPUTED: &[&str] = &["configMap", "secret", "downwardAPI", "projected", "emptyDir"];
 
@@ -47,26 +47,49 @@ impl Resolver {
     ) -> Result<Vec<Volume>, Unresolved> {
         let mut out = Vec::new();
         for (at, volume) in pod.spec.volumes.iter().flatten().enumerate() {
-            out.push(self.volume(key, pod, node, at, volume).await?);
+            let name = volume.name.clone();
+            out.push(if let Some(own) = &volume.empty_dir {
+                let size_limit = own.size_limit.as_ref().and_then(|limit| super::amounts::amount("memory", limit));
+                Volume::EmptyDir { name, medium: own.medium.clone().unwrap_or_default(), size_limit }
+            } else if let Some(files) = self.files(key, pod, node, at, volume).await {
+                Volume::Files { name, files: files? }
+            } else {
+                backend(volume, at, node)?
+            });
         }
         Ok(out)
     }
 
-    async fn volume(
+    /// What the volumes that the host computes hold now, each by itself: one that can't be had does not keep the others.
+    pub async fn files_of(
+        &self,
+        key: &PodKey,
+        pod: &Parsed,
+        node: &NodeFacts,
+    ) -> Vec<(String, Result<Vec<File>, Unresolved>)> {
+        let mut out = Vec::new();
+        for (at, volume) in pod.spec.volumes.iter().flatten().enumerate() {
+            if let Some(files) = self.files(key, pod, node, at, volume).await {
+                out.push((volume.name.clone(), files));
+            }
+        }
+        out
+    }
+
+    /// The files of a volume; none: it is not one that the host computes.
+    async fn files(
         &self,
         key: &PodKey,
         pod: &Parsed,
         node: &NodeFacts,
         at: usize,
         volume: &ApiVolume,
-    ) -> Result<Volume, Unresolved> {
-        let name = volume.name.clone();
-        let fail = |reason: String| {
-            Unresolved::mount(format!("MountVolume.SetUp failed for volume {:?} : {reason}", volume.name))
-        };
-        if let Some(own) = &volume.empty_dir {
-            let size_limit = own.size_limit.as_ref().and_then(|limit| super::amounts::amount("memory", limit));
-            return Ok(Volume::EmptyDir { name, medium: own.medium.clone().unwrap_or_default(), size_limit });
+    ) -> Option<Result<Vec<File>, Unresolved>> {
+        let sources = volume.projected.iter().flat_map(|own| own.sources.iter().flatten());
+        if let Some(own) = sources.enumerate().find_map(|(n, own)| own.pod_certificate.as_ref().map(|_| n)) {
+            let message =
+                format!("spec.volumes[{at}].projected.sources[{own}].podCertificate is not supported by this node");
+            return Some(Err(Unresolved { is_final: true, ..Unresolved::config(message) }));
         }
         let mut files = Files { resolver: self, key, pod, node, files: BTreeMap::new() };
         let filled = if let Some(own) = &volume.config_map {
@@ -77,7 +100,7 @@ impl Resolver {
                 mode: own.default_mode,
                 optional: own.optional == Some(true),
             };
-            Some(files.object(&source).await)
+            files.object(&source).await
         } else if let Some(own) = &volume.secret {
             let source = Object {
                 kind: ReferenceKind::Secret,
@@ -86,21 +109,16 @@ impl Resolver {
                 mode: own.default_mode,
                 optional: own.optional == Some(true),
             };
-            Some(files.object(&source).await)
+            files.object(&source).await
         } else if let Some(own) = &volume.downward_api {
-            Some(files.downward(own.items.as_deref().unwrap_or_default(), own.default_mode))
-        } else if let Some(own) = &volume.projected {
-            Some(files.projected(own).await)
+            files.downward(own.items.as_deref().unwrap_or_default(), own.default_mode)
         } else {
-            None
+            files.projected(volume.projected.as_ref()?).await
         };
-        match filled {
-            Some(filled) => {
-                filled.map_err(fail)?;
-                Ok(Volume::Files { name, files: files.owned() })
-            }
-            None => backend(volume, at, node),
-        }
+        let failed = |reason: String| {
+            Unresolved::mount(format!("MountVolume.SetUp failed for volume {:?} : {reason}", volume.name))
+        };
+        Some(filled.map_err(failed).map(|()| files.owned()))
     }
 }
 
@@ -176,7 +194,7 @@ impl Files<'_> {
             Origin::new(kind, *name, key)
         };
         let content = |key: &str| Arc::new(Key { object: object.clone(), key: key.to_owned() });
-        match items {
+        match items.filter(|items| !items.is_empty()) {
             None => {
                 let keys: Vec<&String> = object.data.keys().chain(object.binary.keys()).collect();
                 for key in keys {
@@ -184,13 +202,16 @@ impl Files<'_> {
                 }
             }
             Some(items) => {
-                for item in *items {
+                for item in items {
                     if !object.data.contains_key(&item.key) && !object.binary.contains_key(&item.key) {
                         if *optional {
                             continue;
                         }
-                        let word = if *kind == ReferenceKind::Secret { "secret" } else { "config" };
-                        return Err(format!("references non-existent {word} key: {}", item.key));
+                        let what = match kind {
+                            ReferenceKind::ConfigMap => "configmap references non-existent config key",
+                            ReferenceKind::Secret => "references non-existent secret key",
+                        };
+                        return Err(format!("{what}: {}", item.key));
                     }
                     self.put(&item.path, mode(item.mode, *volume_mode), content(&item.key), origin(&item.key))?;
                 }
@@ -246,11 +267,11 @@ impl Files<'_> {
             if let Some(own) = &source.service_account_token {
                 self.token(own, volume_mode)?;
             }
-            if source.cluster_trust_bundle.is_some() {
-                return Err("projected clusterTrustBundle volumes are not supported by this node".to_owned());
-            }
-            if source.pod_certificate.is_some() {
-                return Err("projected podCertificate volumes are not supported by this node".to_owned());
+            if let Some(own) = &source.cluster_trust_bundle {
+                let anchors = self.resolver.bundles.anchors(self.key, own).await?;
+                let name = own.name.as_deref().or(own.signer_name.as_deref()).unwrap_or_default();
+                let origin = Origin::new(OriginKind::TrustBundle, name, "");
+                self.put_owned(&own.path, volume_mode, Known::text(anchors), origin)?;
             }
         }
         Ok(())
@@ -267,11 +288,22 @@ impl Files<'_> {
         };
         let origin = Origin::new(OriginKind::Token, wanted.service_account.as_str(), wanted.audience.as_str());
         let content = Arc::new(TokenFile { tokens: self.resolver.tokens.clone(), wanted });
-        let owned = self.owner().is_some() || self.group().is_some();
-        let mode = if owned { TOKEN_MODE } else { mode(None, volume_mode) };
-        self.put(&own.path, mode, content, origin)?;
+        self.put_owned(&own.path, volume_mode, content, origin)
+    }
+
+    /// A file that belongs to the user that all containers run as, and is for that user alone where there is one.
+    fn put_owned(
+        &mut self,
+        path: &str,
+        volume_mode: Option<i32>,
+        content: Arc<dyn Content>,
+        origin: Origin,
+    ) -> Result<(), String> {
         let user = self.owner();
-        if let Some(file) = self.files.get_mut(&own.path) {
+        let is_owned = user.is_some() || self.group().is_some();
+        let mode = if is_owned { OWNED_MODE } else { mode(None, volume_mode) };
+        self.put(path, mode, content, origin)?;
+        if let Some(file) = self.files.get_mut(path) {
             file.user = user;
         }
         Ok(())
@@ -290,7 +322,9 @@ impl Files<'_> {
             .containers
             .iter()
             .chain(spec.init_containers.iter().flatten())
-            .map(|container| container.security_context.as_ref().and_then(|own| own.run_as_user).or(of_pod));
+            .map(|container| container.security_context.as_ref())
+            .chain(spec.ephemeral_containers.iter().flatten().map(|container| container.security_context.as_ref()))
+            .map(|security| security.and_then(|own| own.run_as_user).or(of_pod));
         let first = users.next()??;
         users.all(|user| user == Some(first)).then(|| u32::try_from(first).ok()).flatten()
     }
