@@ -20,7 +20,7 @@ pub fn is_over(pod: PodView<'_>, observation: &Observation, evicted: bool) -> bo
 }
 
 /// Any container but an ephemeral one has ever run, as far as the backend or the API server know.
-pub(crate) fn has_run(pod: PodView<'_>, observation: &Observation) -> bool {
+pub fn has_run(pod: PodView<'_>, observation: &Observation) -> bool {
     pod.init_containers().chain(pod.app_containers()).any(|container| {
         observation.starts_of(container.name).any(|start| matches!(start.phase, Phase::Running | Phase::Exited))
             || has_run_before(pod, &container)

@@ -4,9 +4,11 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
 use kube::client::Body;
 use serde_json::{Value, json};
 
@@ -35,6 +37,19 @@ impl Asked {
 /// What is answered: a status code and an object.
 pub type Answer = (u16, Value);
 
+/// What a request is answered with.
+pub enum Reply {
+    Object(u16, Value),
+    /// Lines of a watch, as they come.
+    Lines(BoxStream<'static, Value>),
+}
+
+impl From<Answer> for Reply {
+    fn from((code, object): Answer) -> Self {
+        Self::Object(code, object)
+    }
+}
+
 /// What came so far.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<Asked>>>);
@@ -49,8 +64,8 @@ impl Log {
     }
 }
 
-/// An API whose requests `answer` answers. A watch is a list of lines; it stays open after them.
-pub fn api(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> (Api, Log) {
+/// An API whose requests `answer` answers. A watch that is a list of lines stays open after them.
+pub fn api<R: Into<Reply>>(answer: impl Fn(&Asked) -> R + Send + Sync + 'static) -> (Api, Log) {
     let log = Log::default();
     let (asked_so_far, answer) = (log.clone(), Arc::new(answer));
     let service = tower::service_fn(move |request: Request<Body>| {
@@ -64,24 +79,23 @@ pub fn api(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> (Api, L
                 body: serde_json::from_slice(&bytes).unwrap_or_default(),
             };
             log.0.lock().unwrap().push(asked.clone());
-            let (code, object) = answer(&asked);
+            let (code, body) = match answer(&asked).into() {
+                Reply::Object(200, Value::Array(lines)) if asked.watches() => {
+                    (200, lines_body(futures::stream::iter(lines).chain(futures::stream::pending()).boxed()))
+                }
+                Reply::Object(code, object) => (code, Full::new(Bytes::from(object.to_string())).boxed_unsync()),
+                Reply::Lines(lines) => (200, lines_body(lines)),
+            };
             let response = Response::builder().status(StatusCode::from_u16(code).unwrap());
             let response = response.header("content-type", "application/json");
-            let stays_open = asked.watches() && code == 200;
-            let text = match &object {
-                Value::Array(lines) if stays_open => lines.iter().map(|line| format!("{line}\n")).collect(),
-                _ => object.to_string(),
-            };
-            Ok::<_, tower::BoxError>(response.body(response_body(text, stays_open)).unwrap())
+            Ok::<_, tower::BoxError>(response.body(body).unwrap())
         }
     });
     (Api::new(kube::Client::new(service, "default")), log)
 }
 
-/// A body that says this and then, of a watch, nothing any more.
-fn response_body(text: String, stays_open: bool) -> BoxBody<Bytes, Infallible> {
-    let text = Full::new(Bytes::from(text));
-    if stays_open { text.with_trailers(std::future::pending()).boxed() } else { text.boxed() }
+fn lines_body(lines: BoxStream<'static, Value>) -> UnsyncBoxBody<Bytes, Infallible> {
+    StreamBody::new(lines.flat_map(|line| BodyStream::new(Full::from(format!("{line}\n"))))).boxed_unsync()
 }
 
 /// A Status, as errors are answered with.

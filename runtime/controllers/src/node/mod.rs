@@ -40,6 +40,8 @@ use tokio::task::JoinSet;
 pub(crate) use heartbeat::Heartbeat;
 pub use host_conditions::NodeConditions;
 pub use shutdown::Shutdown;
+#[cfg(test)]
+pub(crate) use shutdown::drain;
 
 use crate::api::{Api, Event, Watch};
 use crate::events::Recorder;

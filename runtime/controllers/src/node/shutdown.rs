@@ -84,7 +84,8 @@ async fn cordon(api: &Api, name: &str) -> Result<(), ApiError> {
     }
 }
 
-async fn drain(api: &Api, name: &str, pods: &PodIndex, longest: Duration) -> usize {
+/// Evicts the pods until they have gone, at most so long; returns how many are left.
+pub(crate) async fn drain(api: &Api, name: &str, pods: &PodIndex, longest: Duration) -> usize {
     let until = Instant::now() + longest;
     let mut asked: std::collections::HashMap<PodKey, Instant> = std::collections::HashMap::new();
     loop {

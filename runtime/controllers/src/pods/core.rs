@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodStatus;
 use pod_worker::machine::{self, Machine};
 use pod_worker::observation::Observation;
-use pod_worker::{PodView, TerminationMessage, Verdict, Waiting, Work, status};
+use pod_worker::{PodView, TerminationMessage, Verdict, Waiting, Work, has_run, status};
 use provider::{PodKey, PodRef};
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ use super::admission::{Applicant, Refusal};
 use super::observer::has_anything;
 use super::whole::Whole;
 use super::withheld::{self, Given};
-use super::{containers, probes, whole};
+use super::{containers, observe, probes, whole};
 use crate::events::PodEvent;
 use crate::record::{Parsed, Record};
 
@@ -316,7 +316,7 @@ impl Core {
                 // Whether the backend runs it already is not known yet.
                 return todo;
             }
-            self.seen = Some(Observation::default());
+            self.seen = Some(self.nothing_seen());
         }
         if self.is_undecided() {
             return todo;
@@ -346,6 +346,18 @@ impl Core {
     /// The provider was given what a container's Secrets hold; an empty name stands for all containers.
     pub fn gave_secrets(&mut self, container: &str) {
         self.given.insert(container.into());
+    /// What is seen of a pod of which a complete list has nothing. A whole pod that ran, as its status says, is lost: it is
+    /// not one that was never made.
+    fn nothing_seen(&mut self) -> Observation {
+        let nothing = Observation::default();
+        let open = self.record.as_ref().is_some_and(|record| !record.finished);
+        let ran = |parsed: &Arc<Parsed>| has_run(view(parsed, &parsed.status), &nothing);
+        if open && matches!(self.plan, Plan::Whole(_)) && self.parsed().as_ref().is_some_and(ran) {
+            return observe::lost(0, 0);
+        }
+        nothing
+    }
+
     }
 
     fn withhold(&mut self) {
@@ -419,17 +431,21 @@ impl Core {
         let Some(parsed) = self.parsed() else { return Report::Nothing };
         let status = self.base_status(&parsed);
         let empty = Observation::default();
-        let computed = status::compute(&status::Input {
-            pod: view(&parsed, &status),
-            observation: self.seen.as_ref().unwrap_or(&empty),
-            work: self.told.work,
-            waiting: &self.told.waiting,
-            messages: &self.told.messages,
-            verdict: self.verdict.as_ref(),
-            resize: &[],
-            host_ips: &context.host_ips,
-            now,
-        });
+        let computed = if self.finished_before() {
+            (*status).clone()
+        } else {
+            status::compute(&status::Input {
+                pod: view(&parsed, &status),
+                observation: self.seen.as_ref().unwrap_or(&empty),
+                work: self.told.work,
+                waiting: &self.told.waiting,
+                messages: &self.told.messages,
+                verdict: self.verdict.as_ref(),
+                resize: &[],
+                host_ips: &context.host_ips,
+                now,
+            })
+        };
         // What the API server took is there, though it was not told of it yet.
         let told = self.writing.pending.is_none() || !self.writing.taken;
         let there = if told { &parsed.status } else { &*status };
@@ -458,6 +474,14 @@ impl Core {
     /// Until when what there is to be told waits for the calls that are under way; none: it does not.
     fn gathers_until(&mut self, now: Timestamp) -> Option<Timestamp> {
         if self.calls == 0 {
+    /// It had finished before anything of it was seen here, and the backend has nothing of it: what is written of it stays.
+    fn finished_before(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.finished)
+            && self.writing.own_version.is_empty()
+            && self.writing.pending.is_none()
+            && !self.seen.as_ref().is_some_and(has_anything)
+    }
+
             self.writing.gather_until = None;
             return None;
         }

@@ -34,7 +34,6 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use jiff::Timestamp;
 use provider::{Description, Kind, Provider};
 use tokio::task::JoinSet;
 
@@ -245,3 +244,6 @@ async fn watch(shared: Arc<Shared>) {
         })
         .await;
 }
+
+#[cfg(test)]
+mod tests;

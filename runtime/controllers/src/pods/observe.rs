@@ -50,13 +50,14 @@ pub(super) fn merge(before: Option<&Observation>, state: &PodState, revision: u3
 pub(super) fn gone(before: Option<&Observation>, revision: u32, is_whole: bool) -> Observation {
     match before.and_then(Observation::object) {
         // What the backend ran as a whole and lost is not over for that: it may be made again.
-        Some(object) if is_whole => Observation {
-            revision,
-            objects: vec![Object::new(object.attempt, "", ObjectState::Lost)],
-            starts: Vec::new(),
-        },
+        Some(object) if is_whole => lost(object.attempt, revision),
         _ => Observation { revision, ..Observation::default() },
     }
+}
+
+/// The same for one of which the backend has lost this attempt.
+pub(super) fn lost(attempt: u32, revision: u32) -> Observation {
+    Observation { revision, objects: vec![Object::new(attempt, "", ObjectState::Lost)], starts: Vec::new() }
 }
 
 fn object_state(state: &PodState) -> ObjectState {

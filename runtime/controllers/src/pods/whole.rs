@@ -60,6 +60,12 @@ struct Ending {
     forgetting: bool,
 }
 
+impl Ending {
+    const fn new(until: Timestamp) -> Self {
+        Self { until, busy: false, told: None, failures: 0, retry_at: None, forgetting: false }
+    }
+}
+
 /// A failure of a call, as the pod shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct CallFailed {
@@ -166,7 +172,12 @@ pub(super) fn plan(core: &mut Core, now: Timestamp, todo: &mut Todo) {
         todo.effects.push(Effect::Delete { reference: whole.reference(key, Some(old)), grace: Duration::ZERO });
     }
     let (Some(parsed), Some(record)) = (parsed, record) else {
-        end(whole, key, object, now, now, todo);
+        // Its last states are nobody's to be told.
+        if !whole.busy && object.is_some() && has_ended(seen) {
+            forget(whole, key, object, now, todo);
+        } else {
+            end(whole, key, object, now, now, todo);
+        }
         let nothing_left = object.is_none_or(|object| object.state == ObjectState::Lost && object.id.is_empty());
         if nothing_left && !whole.busy && whole.ending.as_ref().is_none_or(|ending| !ending.busy) {
             todo.effects.push(Effect::Drop);
@@ -259,14 +270,7 @@ fn end(whole: &mut Whole, key: &PodKey, object: Option<&Object>, now: Timestamp,
         return;
     }
     let reference = whole.reference(key, object);
-    let ending = whole.ending.get_or_insert(Ending {
-        until,
-        busy: false,
-        told: None,
-        failures: 0,
-        retry_at: None,
-        forgetting: false,
-    });
+    let ending = whole.ending.get_or_insert_with(|| Ending::new(until));
     ending.until = ending.until.min(until);
     if ending.busy || ending.forgetting {
         return;
@@ -294,13 +298,20 @@ fn end(whole: &mut Whole, key: &PodKey, object: Option<&Object>, now: Timestamp,
 /// Has the backend remove what is left, once the last states are written.
 fn forget(whole: &mut Whole, key: &PodKey, object: Option<&Object>, now: Timestamp, todo: &mut Todo) {
     let reference = whole.reference(key, object);
-    let Some(ending) = &mut whole.ending else { return };
+    let ending = whole.ending.get_or_insert_with(|| Ending::new(now));
     if ending.busy || object.is_none() {
         return;
     }
     if ending.forgetting
         && let Some(at) = ending.retry_at.filter(|at| *at > now)
     {
+/// Nothing of it runs any more, as far as the backend says.
+fn has_ended(seen: &Observation) -> bool {
+    let over = |object: &Object| matches!(object.state, ObjectState::Ended | ObjectState::Failed);
+    let exited = !seen.starts.is_empty() && seen.starts.iter().all(|start| start.phase == Phase::Exited);
+    seen.object().is_some_and(over) || exited
+}
+
         todo.wake(at);
         return;
     }

@@ -191,6 +191,9 @@ impl Scene<'_> {
         let Some(before) = before else { return ContainerState::default() };
         match end_of(before) {
             Some(end) if made.is_some_and(|made| !is_of(before, made)) => terminated(end.clone()),
+            None if is_running(before) && made.is_some_and(|made| counts_again(self.input, before, made)) => {
+                terminated(unknown(GONE))
+            }
             _ => match before.last_state.clone() {
                 // While it waits for its next start, the end of the start that is still there is its last state.
                 Some(last) if !made.is_some_and(|made| end_is_of(&last, made)) => last,
@@ -323,9 +326,14 @@ fn time(time: Option<jiff::Timestamp>) -> Option<Time> {
 fn restart_count(input: &Input<'_>, before: Option<&ContainerStatus>, made: Option<&Start>) -> i32 {
     let attempt = made.map_or(0, |made| i32::try_from(made.attempt).unwrap_or(i32::MAX));
     let Some(before) = before else { return attempt };
-    let counts_anew = input.work.is_none() && attempt <= before.restart_count;
-    let again = counts_anew && made.is_some_and(|made| follows(made, before));
+    let again = made.is_some_and(|made| counts_again(input, before, made));
     attempt.max(before.restart_count).saturating_add(i32::from(again))
+}
+
+/// The start is a further one, though the backend counts from 0 again.
+fn counts_again(input: &Input<'_>, before: &ContainerStatus, made: &Start) -> bool {
+    let attempt = i32::try_from(made.attempt).unwrap_or(i32::MAX);
+    input.work.is_none() && attempt <= before.restart_count && follows(made, before)
 }
 
 /// The start is another one than that of the status, and came after it.
