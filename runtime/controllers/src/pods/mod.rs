@@ -34,6 +34,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use jiff::Timestamp;
 use provider::{Description, Kind, Provider};
 use tokio::task::JoinSet;
 
