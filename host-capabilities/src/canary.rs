@@ -17,6 +17,7 @@ use crate::mask::Mask;
 use crate::testing::backend::{Backend, ok, redirect};
 use crate::testing::guest::{Guest, grants, secrets as granted};
 use crate::testing::lines::Lines;
+use crate::testing::request::get;
 use crate::{CallData, Grants};
 
 const SHOWN: &str = "canary-shown-4711";
@@ -182,15 +183,12 @@ async fn errors_of_the_host_repeat_no_secret() {
             let elsewhere = ["http://denied.test/".to_owned(), "ftp://x/".to_owned(), "http://127.0.0.1:1/".to_owned()];
             for url in paths.into_iter().chain(elsewhere) {
                 let request = http::Request {
-                    method: "GET".to_owned(),
-                    url: format!("{url}?token={SHOWN}"),
                     headers: vec![("authorization".to_owned(), format!("Bearer {SHOWN}"))],
                     body: http::Body::Bytes(SHOWN.as_bytes().to_vec()),
-                    endpoint: String::new(),
-                    tls: String::new(),
                     redirects: 3,
                     timeout: Some(100_000_000),
                     idle_timeout: Some(100_000_000),
+                    ..get(format!("{url}?token={SHOWN}"))
                 };
                 let fetched = <CallData as http::HostWithStore<_>>::fetch(accessor, request, 3).await.unwrap();
                 errors.push(fetched.err().unwrap());

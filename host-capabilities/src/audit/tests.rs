@@ -10,7 +10,8 @@ use crate::bindings::vk::host::{blobs, dial, events, http, secrets, store};
 use crate::testing::backend::{Backend, ok, redirect};
 use crate::testing::guest::{Guest, grants, secrets as granted};
 use crate::testing::lines::Lines;
-use crate::{Call, CallData};
+use crate::testing::request::{fetch, get};
+use crate::CallData;
 
 /// An audit log in a file.
 struct Log {
@@ -36,24 +37,7 @@ impl Log {
 }
 
 fn request(url: &str) -> http::Request {
-    http::Request {
-        method: "GET".to_owned(),
-        url: url.to_owned(),
-        headers: Vec::new(),
-        body: http::Body::None,
-        endpoint: String::new(),
-        tls: String::new(),
-        redirects: 3,
-        timeout: None,
-        idle_timeout: None,
-    }
-}
-
-async fn fetch(guest: &mut Guest, request: http::Request) -> Result<http::FullResponse, crate::error::Error> {
-    guest
-        .run(async |accessor| <CallData as http::HostWithStore<Call>>::fetch(accessor, request, 1 << 20).await)
-        .await
-        .unwrap()
+    http::Request { redirects: 3, ..get(url) }
 }
 
 #[tokio::test]

@@ -35,6 +35,7 @@ mod texts;
 use crate::bindings::vk::host::{dial, http};
 use crate::error::Error;
 use crate::testing::guest::{Guest, grants};
+use crate::testing::request::{self, fetch};
 use crate::{Call, CallData, Grants};
 
 /// Makes a test of each attempt.
@@ -55,25 +56,9 @@ fn all_names() -> Grants {
     grants(&["http://*:*", "https://*:*"], &["*:*"], &[])
 }
 
+/// Follows redirects, and waits no longer than it must.
 fn get(url: &str) -> http::Request {
-    http::Request {
-        method: "GET".to_owned(),
-        url: url.to_owned(),
-        headers: Vec::new(),
-        body: http::Body::None,
-        endpoint: String::new(),
-        tls: String::new(),
-        redirects: 10,
-        timeout: Some(5_000_000_000),
-        idle_timeout: None,
-    }
-}
-
-async fn fetch(guest: &mut Guest, request: http::Request) -> Result<http::FullResponse, Error> {
-    guest
-        .run(async |accessor| <CallData as http::HostWithStore<Call>>::fetch(accessor, request, 1 << 20).await)
-        .await
-        .unwrap()
+    http::Request { redirects: 10, timeout: Some(5_000_000_000), ..request::get(url) }
 }
 
 async fn connect(guest: &mut Guest, address: &str) -> Result<(), Error> {

@@ -10,25 +10,11 @@ mod tls;
 
 use wasmtime::component::Accessor;
 
-use crate::bindings::vk::host::http::{Body, FullResponse, HostWithStore, Request, Response};
+use crate::bindings::vk::host::http::{FullResponse, HostWithStore, Request, Response};
 use crate::error::Error;
 use crate::testing::guest::Guest;
+use crate::testing::request::{self, get};
 use crate::{Call, CallData, Grants};
-
-/// A GET without headers, that follows no redirects.
-fn get(url: impl Into<String>) -> Request {
-    Request {
-        method: "GET".to_owned(),
-        url: url.into(),
-        headers: Vec::new(),
-        body: Body::None,
-        endpoint: String::new(),
-        tls: String::new(),
-        redirects: 0,
-        timeout: None,
-        idle_timeout: None,
-    }
-}
 
 fn with_headers(mut request: Request, headers: &[(&str, &str)]) -> Request {
     request.headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -45,7 +31,7 @@ async fn fetch(accessor: &Accessor<Call, CallData>, request: Request, max: u64) 
 
 /// One request of a guest with these grants, to its end.
 async fn fetched(grants: Grants, request: Request) -> Result<FullResponse, Error> {
-    Guest::new(grants).run(async |accessor| fetch(accessor, request, 1 << 20).await).await
+    request::fetch(&mut Guest::new(grants), request).await
 }
 
 /// The error of a request that must not work.

@@ -5,3 +5,4 @@ pub(crate) mod authority;
 pub(crate) mod backend;
 pub(crate) mod guest;
 pub(crate) mod lines;
+pub(crate) mod request;

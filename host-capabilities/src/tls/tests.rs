@@ -14,11 +14,12 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::bindings::vk::host::dial::{self, Options};
-use crate::bindings::vk::host::http::{self, Body, Request};
+use crate::bindings::vk::host::http::Request;
 use crate::error::Error;
 use crate::secrets::Sources;
 use crate::testing::authority::Authority;
 use crate::testing::guest::{Guest, grants};
+use crate::testing::request::{self, get};
 use crate::{CallData, Grants};
 
 /// A server of the name `engine.test` that takes clients of its own authority alone. It answers one request and ends the
@@ -100,21 +101,8 @@ fn profile(name: &str, folder: &Path, server_name: &str) -> String {
 }
 
 async fn fetch(guest: &mut Guest, port: u16, tls: &str) -> Result<Vec<u8>, Error> {
-    let request = Request {
-        method: "GET".to_owned(),
-        url: format!("https://127.0.0.1:{port}/"),
-        headers: Vec::new(),
-        body: Body::None,
-        endpoint: String::new(),
-        tls: tls.to_owned(),
-        redirects: 0,
-        timeout: None,
-        idle_timeout: None,
-    };
-    let fetched = guest
-        .run(async |accessor| <CallData as http::HostWithStore<_>>::fetch(accessor, request, 100).await.unwrap())
-        .await;
-    fetched.map(|response| response.body)
+    let request = Request { tls: tls.to_owned(), ..get(format!("https://127.0.0.1:{port}/")) };
+    request::fetch(guest, request).await.map(|response| response.body)
 }
 
 async fn connect(guest: &mut Guest, port: u16, options: Options) -> Result<Vec<u8>, Error> {
