@@ -18,6 +18,8 @@ use crate::memory::Memory;
 
 /// A line that does not end is cut here.
 const MAX_LINE: usize = 4_096;
+/// Random bytes at once, as in `vk:host/random`: the host makes them outside of the guest's memory.
+const MAX_RANDOM: u64 = 64 << 10;
 
 /// Data of a store.
 pub(crate) struct State {
@@ -34,6 +36,10 @@ impl State {
             .allow_blocking_current_thread(true)
             .stdout(stream(Level::Info))
             .stderr(stream(Level::Error))
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
+            .max_random_size(MAX_RANDOM)
             .build();
         Self { call, memory, wasi }
     }

@@ -12,6 +12,7 @@
 mod calls;
 mod code_cache;
 mod crowd;
+mod escape;
 mod garbage;
 mod greedy;
 mod lab;
