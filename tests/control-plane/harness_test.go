@@ -142,9 +142,15 @@ func leftovers(dir, netns string) []string {
 	return found
 }
 
+// What was told to end may need a moment for it: a shell that dies does not wait for its children, and nobody for a
+// supervisor whose launcher was killed.
 func assertGone(t *testing.T, dir, netns string) {
 	t.Helper()
-	if left := leftovers(dir, netns); len(left) > 0 {
+	left := leftovers(dir, netns)
+	for deadline := time.Now().Add(patience); len(left) > 0 && time.Now().Before(deadline); left = leftovers(dir, netns) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }
@@ -476,10 +482,6 @@ func TestInterruptedUpLeavesNothing(t *testing.T) {
 		if err == nil {
 			t.Errorf("%s after %d ms: up succeeded", signal, after)
 			run(t, "./down", dir)
-		}
-		// A shell that dies does not wait for its children, and nobody for a supervisor whose launcher was killed.
-		for deadline := time.Now().Add(patience); len(leftovers(dir, "vk-"+name+"-*")) > 0 && time.Now().Before(deadline); {
-			time.Sleep(10 * time.Millisecond)
 		}
 		t.Logf("%s after %d ms: %v", signal, after, err)
 		assertGone(t, dir, "vk-"+name+"-*")
