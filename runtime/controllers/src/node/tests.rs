@@ -206,6 +206,13 @@ fn features_are_declared_sorted_and_once_and_no_others_are_left() {
     assert_eq!(change["status"]["declaredFeatures"], json!(status::DECLARED_FEATURES));
 }
 
+/// A node that declares what it does not do is given what another node would have done.
+#[test]
+fn no_feature_is_declared_that_is_not_there() {
+    assert_eq!(status::DECLARED_FEATURES, [""; 0]);
+    assert_eq!(desired().object()["status"]["declaredFeatures"], json!([]));
+}
+
 #[test]
 fn what_is_registered_has_the_labels_that_pods_ask_for() {
     let labels = desired().object()["metadata"]["labels"].clone();

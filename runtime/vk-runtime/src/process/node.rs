@@ -20,10 +20,10 @@ use provider::Provider as _;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::identity;
 use super::provider::Provider;
 use super::shared::Shared;
 use super::versions::Versions;
-use super::identity;
 use crate::configuration::plan::NodePlan;
 use crate::node_pods::Pods;
 use crate::reviews::Reviews;
@@ -252,4 +252,17 @@ fn server(plan: &NodePlan, config: &kube::Config, addresses: &[IpAddr], api: &Ap
     server.anonymous = kubelet.anonymous_auth;
     server.authorization = Authorization::Review(reviews);
     Ok(server)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KUBERNETES;
+
+    #[test]
+    fn the_version_that_a_node_tells_is_that_of_the_types_it_is_built_with() {
+        let manifest = include_str!("../../../../Cargo.toml");
+        let types = manifest.lines().find(|line| line.starts_with("k8s-openapi = ")).unwrap();
+        let minor = types.split("\"v1_").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        assert!(KUBERNETES.starts_with(&format!("v1.{minor}.")), "{KUBERNETES}: {types}");
+    }
 }

@@ -17,6 +17,7 @@ use crate::node::{NodeController, NodeSettings, NodeState};
 const NODES: &str = "/api/v1/nodes";
 const NODE: &str = "/api/v1/nodes/web";
 const STATUS: &str = "/api/v1/nodes/web/status";
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
 
 /// A provider that describes its node as it is told to.
 struct Backend(Mutex<Option<provider::Result<Description>>>);
@@ -99,12 +100,20 @@ struct Run {
 }
 
 fn start(settings: NodeSettings, answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Run {
+    start_with(settings, Ok(description()), answer)
+}
+
+/// With a provider that says this of the node.
+fn start_with(
+    settings: NodeSettings,
+    told: provider::Result<Description>,
+    answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+) -> Run {
     let (api, log) = fake::api(answer);
     let (recorder, events) = Recorder::new(api.clone(), "web");
     tokio::spawn(events);
-    let backend = Arc::new(Backend(Mutex::new(Some(Ok(description())))));
-    let controller =
-        NodeController::start(settings, backend.clone(), api, recorder, Ok(description()), |_: &Description| {});
+    let backend = Arc::new(Backend(Mutex::new(Some(told.clone()))));
+    let controller = NodeController::start(settings, backend.clone(), api, recorder, told, |_: &Description| {});
     Run { controller, backend, log }
 }
 
@@ -258,13 +267,28 @@ async fn a_provider_that_hangs_makes_the_node_not_ready_within_a_minute_and_read
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_whose_provider_fails_is_written_as_not_ready_with_its_words_and_keeps_its_lease() {
+    let failing = Err(Error::new(Code::Unavailable, "no engine"));
+    let run = start_with(settings(), failing, usual);
+    let ready = || run.condition("Ready").unwrap_or_default();
+    until("the condition", || ready()["status"] == "False").await;
+    assert_eq!((&ready()["reason"], &ready()["message"]), (&json!("ProviderFailed"), &json!("no engine")));
+    let renewals = || run.log.all().iter().filter(|own| own.method != Method::GET && own.path.contains(LEASES)).count();
+    tokio::time::sleep(Duration::from_secs(35)).await;
+    assert!(renewals() >= 3, "{}", renewals());
+    *run.backend.0.lock().unwrap() = Some(Ok(description()));
+    until("its being ready", || ready()["status"] == "True").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_that_can_not_be_renewed_is_tried_again_every_second() {
-    const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/web";
-    let run = start(settings(), |asked| match asked {
-        asked if asked.path == LEASE => fake::error(500, "InternalError", "etcd is away"),
+    let lease = format!("{LEASES}/web");
+    let path = lease.clone();
+    let run = start(settings(), move |asked| match asked {
+        asked if asked.path == path => fake::error(500, "InternalError", "etcd is away"),
         asked => usual(asked),
     });
     tokio::time::sleep(Duration::from_millis(10_500)).await;
-    let tries = run.log.count(&Method::GET, LEASE);
+    let tries = run.log.count(&Method::GET, &lease);
     assert!((10..=12).contains(&tries), "{tries}");
 }

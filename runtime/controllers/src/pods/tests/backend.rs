@@ -26,6 +26,8 @@ pub struct State {
     /// By UID.
     pub pods: BTreeMap<String, PodState>,
     pub asked: Vec<Asked>,
+    /// What it was to make.
+    pub given: Vec<PodConfig>,
     /// `list` fails so long.
     pub is_deaf: bool,
     /// Numbers of `list`s that were answered.
@@ -78,8 +80,15 @@ fn started(name: &str, uid: &str, containers: &[&str], number: usize) -> PodStat
 
 impl Backend {
     pub fn new() -> Arc<Self> {
-        let state =
-            State { pods: BTreeMap::new(), asked: Vec::new(), is_deaf: false, lists: 0, refusal: None, exit_code: 0 };
+        let state = State {
+            pods: BTreeMap::new(),
+            asked: Vec::new(),
+            given: Vec::new(),
+            is_deaf: false,
+            lists: 0,
+            refusal: None,
+            exit_code: 0,
+        };
         Arc::new(Self { state: Mutex::new(state), changes: broadcast::channel(16).0 })
     }
 
@@ -141,8 +150,9 @@ impl Watch for Backend {
 #[async_trait]
 impl Pods for Backend {
     async fn create(&self, pod: PodConfig) -> Result<PodState> {
-        let (key, attempt) = (pod.sandbox.key, pod.sandbox.attempt);
+        let (key, attempt) = (pod.sandbox.key.clone(), pod.sandbox.attempt);
         let mut state = self.state();
+        state.given.push(pod.clone());
         state.asked.push(Asked::Create(key.uid.to_string(), attempt));
         if let Some(refusal) = &state.refusal {
             return Err(refusal.clone());

@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use self::backend::Backend;
 use self::cluster::Cluster;
-use crate::api::{Api, merge};
 use crate::api::fake::Log;
+use crate::api::{Api, merge};
 use crate::events::Recorder;
 use crate::pods::{PodController, PodSettings};
 use crate::resolve::ClusterDns;

@@ -1,6 +1,6 @@
 //! What Virtual Kubelet does to pods and should not: shown not to happen here. docs/from-virtual-kubelet.md has the list.
 
-use provider::{Code, ContainerPhase, Error};
+use provider::{Code, ContainerPhase, Error, TextValue};
 use serde_json::json;
 
 use super::backend::{Asked, Backend, object};
@@ -170,4 +170,48 @@ async fn a_pod_that_ran_and_was_lost_while_nobody_looked_is_not_run_anew_in_sile
     until("its end", || cluster.status("web")["phase"] == "Failed").await;
     a_while().await;
     assert_eq!(backend.asked("u1"), []);
+}
+
+#[tokio::test]
+async fn every_field_that_a_variable_may_name_has_its_value_and_none_blocks_the_pod() {
+    let (cluster, backend) = (Cluster::new(), Backend::new());
+    let field = |path: &str| json!({ "name": path, "valueFrom": { "fieldRef": { "fieldPath": path } } });
+    let amount = json!({ "resourceFieldRef": { "resource": "limits.memory", "divisor": "1Mi" } });
+    let mut wanted = pod("web", "u1");
+    wanted["metadata"]["labels"] = json!({ "a": "of label" });
+    wanted["metadata"]["annotations"] = json!({ "b": "of annotation" });
+    wanted["spec"]["serviceAccountName"] = "robot".into();
+    let own = &mut wanted["spec"]["containers"][0];
+    own["resources"] = json!({ "limits": { "memory": "64Mi" } });
+    // All that the API server lets a variable name.
+    let expected = [
+        ("metadata.name", "web"),
+        ("metadata.namespace", "default"),
+        ("metadata.uid", "u1"),
+        ("metadata.labels['a']", "of label"),
+        ("metadata.annotations['b']", "of annotation"),
+        ("spec.nodeName", super::NODE),
+        ("spec.serviceAccountName", "robot"),
+        ("status.hostIP", "known later: status.hostIP"),
+        ("status.hostIPs", "known later: status.hostIPs"),
+        ("status.podIP", "known later: status.podIP"),
+        ("status.podIPs", "known later: status.podIPs"),
+        ("MEMORY", "64"),
+    ];
+    let mut variables: Vec<_> = expected[..11].iter().map(|(path, _)| field(path)).collect();
+    variables.push(json!({ "name": "MEMORY", "valueFrom": amount }));
+    own["env"] = variables.into();
+    cluster.put(wanted);
+    let _run = start(&cluster, &backend);
+    until("its start", || cluster.status("web")["phase"] == "Running").await;
+    let given = backend.state().given[0].containers[0].env.clone();
+    let shown = |value: &TextValue| match value {
+        TextValue::Literal(text) => text.clone(),
+        TextValue::Late(path) => format!("known later: {path}"),
+    };
+    let told: Vec<(&str, String)> = given
+        .iter()
+        .map(|own| (own.name.as_str(), own.value.0.iter().map(|part| shown(&part.value)).collect()))
+        .collect();
+    assert_eq!(told, expected.map(|(name, value)| (name, value.to_owned())));
 }
