@@ -149,7 +149,8 @@ pub(crate) fn of_pod(spec: &PodSpec) -> Resources {
     }
 }
 
-/// A resource of a container by its path (`limits.cpu`), in nanounits; a limit that is not set is what the node has.
+/// A resource of a container by its path (`limits.cpu`), in nanounits. A limit that is not set is the pod's, or what
+/// the node has; but huge pages have none.
 pub(super) fn by_path(
     spec: &PodSpec,
     container: &str,
@@ -174,10 +175,15 @@ pub(super) fn by_path(
     let of = |amounts: &Option<Amounts>| amounts.as_ref().and_then(|own| own.get(name)).and_then(pod_worker::nanos);
     match list {
         "requests" => Ok(of(&own.requests).unwrap_or(0)),
-        "limits" => Ok(of(&own.limits).filter(|limit| *limit > 0).unwrap_or_else(|| {
-            let has = allocatable.iter().find(|(own, _)| own == name).map_or(0, |(_, amount)| i128::from(*amount));
-            if name == "cpu" { has * NANOS / 1_000 } else { has * NANOS }
-        })),
+        "limits" => {
+            let of_pod = spec.resources.as_ref().and_then(|own| of(&own.limits));
+            let set = [of(&own.limits), of_pod].into_iter().flatten().find(|limit| *limit > 0);
+            Ok(set.unwrap_or_else(|| {
+                let has = allocatable.iter().find(|(own, _)| own == name && !name.starts_with("hugepages-"));
+                let has = has.map_or(0, |(_, amount)| i128::from(*amount));
+                if name == "cpu" { has * NANOS / 1_000 } else { has * NANOS }
+            }))
+        }
         _ => Err(format!("unsupported container resource: {path}")),
     }
 }
@@ -254,5 +260,19 @@ mod tests {
         assert_eq!(value("limits.cpu", None).unwrap(), "4");
         assert!(value("limits.nothing", None).is_err());
         assert!(by_path(&own, "z", "limits.cpu", &[]).is_err());
+    }
+
+    #[test]
+    fn a_limit_that_is_not_set_is_the_pods_or_the_nodes() {
+        let own = spec(json!({
+            "containers": [{ "name": "a", "resources": { "limits": { "cpu": "0" } } }],
+            "resources": { "limits": { "memory": "1Gi" } },
+        }));
+        let of = |name: &str, amount| (name.to_owned(), amount);
+        let allocatable = [of("cpu", 4_000), of("memory", 9 << 30), of("hugepages-2Mi", 1 << 30)];
+        let value = |path: &str| divided(by_path(&own, "a", path, &allocatable).unwrap(), None);
+        assert_eq!(value("limits.cpu"), "4");
+        assert_eq!(value("limits.memory"), (1_u64 << 30).to_string());
+        assert_eq!(value("limits.hugepages-2Mi"), "0", "huge pages are never overcommitted");
     }
 }

@@ -296,3 +296,6 @@ fn pem(anchors: &BTreeSet<Vec<u8>>) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,11 +88,19 @@ fn quoted(value: &str) -> String {
             '\u{b}' => out.push_str("\\v"),
             '\u{c}' => out.push_str("\\f"),
             c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
-            c => out.push(c),
+            c if c.is_ascii() || is_printable(c) => out.push(c),
+            c if (c as u32) < 0x1_0000 => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c => out.push_str(&format!("\\U{:08x}", c as u32)),
         }
     }
     out.push('"');
     out
+}
+
+/// Letters, marks, numbers, punctuation and symbols; no other blank than the ASCII one.
+fn is_printable(c: char) -> bool {
+    // A mark at the beginning would be escaped for its place alone.
+    format!("a{c}").escape_debug().count() == 2
 }
 
 #[cfg(test)]
@@ -113,6 +121,21 @@ mod tests {
     #[test]
     fn labels_are_written_as_the_kubelet_writes_them() {
         assert_eq!(for_file("metadata.labels", &metadata()).unwrap(), "a=\"say \\\"hi\\\"\\n\"\nb=\"2\"");
+    }
+
+    #[test]
+    fn what_can_not_be_printed_is_escaped_as_go_does() {
+        for (value, shown) in [
+            ("größe €", "größe €"),
+            ("e\u{301}", "e\u{301}"),
+            ("a\u{a0}b", "a\\u00a0b"),
+            ("\u{200b}", "\\u200b"),
+            ("\u{1}\u{7f}", "\\x01\\x7f"),
+            ("\u{e0001}", "\\U000e0001"),
+            ("😀\\", "😀\\\\"),
+        ] {
+            assert_eq!(quoted(value), format!("\"{shown}\""), "{value:?}");
+        }
     }
 
     #[test]

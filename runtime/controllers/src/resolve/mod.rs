@@ -126,3 +126,6 @@ pub(crate) type ResolvedSandbox = Resolution<SandboxConfig>;
 pub(crate) type ResolvedContainer = Resolution<ContainerConfig>;
 pub(crate) type ResolvedPod = Resolution<PodConfig>;
 pub(crate) type ResolvedCredentials = Resolution<Vec<Credential>>;
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use provider::{Credential, Origin, OriginKind, PodKey, Text};
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::expansion;
 use super::{Resolution, ResolvedCredentials, Resolver};
@@ -59,7 +62,8 @@ impl Resolver {
                 format!("Unable to retrieve some image pull secrets ({name}); attempting to pull the image may not succeed: {failed}"),
             ));
         }
-        found.sort_by_key(|credential: &Credential| std::cmp::Reverse(credential.registry.len()));
+        // As the kubelet has it: longer paths come before shorter ones, and names before patterns.
+        found.sort_by(|one: &Credential, other| other.registry.cmp(&one.registry));
         Resolution { result: Ok(found), events }
     }
 }
@@ -99,13 +103,22 @@ fn read(name: &str, secret: &Content) -> Result<Vec<Credential>, String> {
         .collect())
 }
 
+/// `auth` is read with padding and without, on one line or several.
+const AUTH: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// User and password: those in `auth`, if it can be read.
 fn pair(entry: &Entry) -> (String, String) {
-    if !entry.username.is_empty() {
-        return (entry.username.clone(), entry.password.clone());
-    }
-    let decoded = base64::engine::general_purpose::STANDARD.decode(entry.auth.trim()).unwrap_or_default();
-    let decoded = String::from_utf8(decoded).unwrap_or_default();
-    decoded.split_once(':').map(|(user, password)| (user.to_owned(), password.to_owned())).unwrap_or_default()
+    let text: Zeroizing<String> = Zeroizing::new(entry.auth.split_ascii_whitespace().collect());
+    let decoded = AUTH.decode(text.as_bytes()).ok().and_then(|own| String::from_utf8(own).ok());
+    let of_auth = decoded.map(Zeroizing::new).and_then(|own| {
+        let (user, password) = own.split_once(':')?;
+        // Docker ends them with NULs.
+        Some((user.to_owned(), password.trim_matches('\0').to_owned()))
+    });
+    of_auth.unwrap_or_else(|| (entry.username.clone(), entry.password.clone()))
 }
 
 /// `https://index.docker.io/v1/` → `docker.io`; `https://r.example.com/v2/` → `r.example.com`.
@@ -154,8 +167,6 @@ fn matches(pattern: &str, label: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use zeroize::Zeroizing;
-
     use super::*;
 
     fn secret(kind: &str, key: &str, json: &str) -> Content {
@@ -165,7 +176,7 @@ mod tests {
 
     #[test]
     fn both_formats_are_read() {
-        let auth = base64::engine::general_purpose::STANDARD.encode("user:pa:ss");
+        let auth = AUTH.encode("user:pa:ss");
         let json = format!(r#"{{"auths":{{"https://index.docker.io/v1/":{{"auth":"{auth}"}}}}}}"#);
         let own = read("s", &secret("kubernetes.io/dockerconfigjson", ".dockerconfigjson", &json)).unwrap();
         assert_eq!(own[0].registry, "docker.io");
@@ -175,6 +186,21 @@ mod tests {
         assert_eq!(own[0].registry, "r.example.com:5000");
         assert!(!format!("{own:?}").contains("\"p\""));
         assert!(read("s", &secret("Opaque", "k", "")).unwrap_err().contains("Opaque"));
+    }
+
+    #[test]
+    fn user_and_password_are_read_as_the_kubelet_reads_them() {
+        let auth =
+            |text: &str| Entry { auth: text.into(), username: "u".into(), password: "p".into(), ..Entry::default() };
+        let is =
+            |entry: Entry, user: &str, password: &str| assert_eq!(pair(&entry), (user.to_owned(), password.to_owned()));
+        // What is in `auth` counts; it may lack its padding, have line ends in it, and NULs at its end.
+        for text in ["YTpiYw==", "YTpiYw", "YTpi\nYw==\n", "YTpiYwAA"] {
+            is(auth(text), "a", "bc");
+        }
+        for text in ["", "no base64!", "YWJj"] {
+            is(auth(text), "u", "p");
+        }
     }
 
     #[test]

@@ -3,6 +3,9 @@
 /// A keyed hash of all that makes a volume's files: paths, modes, owners and contents.
 pub(super) type Print = u64;
 
+/// Troubles of a pod.
+const REMEMBERED: usize = 4;
+
 #[derive(Debug, Default)]
 pub(super) struct Given {
     /// Of the backend's object.
@@ -14,8 +17,8 @@ pub(super) struct Given {
     /// Something changed meanwhile.
     changed: bool,
     failures: u32,
-    /// The last trouble that was told.
-    told: Option<Box<str>>,
+    /// Troubles that were told.
+    told: Vec<Box<str>>,
 }
 
 impl Given {
@@ -69,10 +72,12 @@ impl Given {
         }
     }
 
-    /// All is as it should be.
-    pub fn settled(&mut self) {
+    /// Nothing failed that may go well another time; `clean`: nothing at all.
+    pub fn settled(&mut self, clean: bool) {
         self.failures = 0;
-        self.told = None;
+        if clean {
+            self.told.clear();
+        }
     }
 
     /// Something failed once more; returns how often before.
@@ -82,13 +87,16 @@ impl Given {
         before
     }
 
-    /// Whether this has not been told yet.
+    /// Whether this has not been told yet, of the last [`REMEMBERED`].
     pub fn tells(&mut self, trouble: &str) -> bool {
-        let new = self.told.as_deref() != Some(trouble);
-        if new {
-            self.told = Some(trouble.into());
+        if self.told.iter().any(|own| **own == *trouble) {
+            return false;
         }
-        new
+        if self.told.len() == REMEMBERED {
+            self.told.remove(0);
+        }
+        self.told.push(trouble.into());
+        true
     }
 }
 
@@ -139,10 +147,15 @@ mod tests {
     #[test]
     fn the_same_trouble_is_told_once() {
         let mut given = Given::default();
-        assert!(given.tells("x") && !given.tells("x") && given.tells("y"));
+        assert!(given.tells("x") && given.tells("y") && !given.tells("x"));
+        for other in ["a", "b", "c"] {
+            assert!(given.tells(other));
+        }
+        assert!(given.tells("x") && !given.tells("c"));
         assert_eq!((given.failed(), given.failed()), (0, 1));
-        given.settled();
-        assert!(given.tells("y"));
-        assert_eq!(given.failed(), 0);
+        given.settled(false);
+        assert!(given.failed() == 0 && !given.tells("x"));
+        given.settled(true);
+        assert!(given.tells("x"));
     }
 }

@@ -240,29 +240,30 @@ async fn look(shared: &Shared, uid: &Arc<str>) -> Option<Instant> {
         deliveries.forget(uid);
         return None;
     }
-    let mut trouble = None;
+    let (mut clean, mut failed, mut retry_after) = (true, false, None);
     for (volume, files) in volumes {
-        if let Err(failed) = replace(shared, &pod, &volume, files).await {
-            trouble.get_or_insert(failed);
+        let event = match replace(shared, &pod, &volume, files).await {
+            Ok(()) => continue,
+            Err(Failed::ForGood(event)) => event,
+            Err(Failed::ForNow { message, retry_after: after }) => {
+                retry_after = retry_after.max(after);
+                failed = true;
+                PodEvent::warning("FailedMount", message)
+            }
+        };
+        clean = false;
+        if deliveries.with(uid, |given| given.tells(&event.message)) == Some(true) {
+            shared.recorder.pod(&record.key, event);
         }
     }
     let refresh = shared.resolver.tokens.next_refresh(uid).filter(|at| *at > Instant::now());
-    let (event, again) = match trouble {
-        None => {
-            deliveries.with(uid, Given::settled);
-            return refresh;
-        }
-        Some(Failed::ForGood(event)) => (event, refresh),
-        Some(Failed::ForNow { message, retry_after }) => {
-            let failures = deliveries.with(uid, Given::failed)?;
-            let again = Instant::now() + retry_after.unwrap_or_else(|| pause(failures));
-            (PodEvent::warning("FailedMount", message), Some(refresh.map_or(again, |refresh| refresh.min(again))))
-        }
-    };
-    if deliveries.with(uid, |given| given.tells(&event.message)) == Some(true) {
-        shared.recorder.pod(&record.key, event);
+    if !failed {
+        deliveries.with(uid, |given| given.settled(clean));
+        return refresh;
     }
-    again
+    let failures = deliveries.with(uid, Given::failed)?;
+    let again = Instant::now() + retry_after.unwrap_or_else(|| pause(failures));
+    Some(refresh.map_or(again, |refresh| refresh.min(again)))
 }
 
 async fn replace(
@@ -306,3 +307,6 @@ fn pause(failures: u32) -> Duration {
     let pause = (FIRST_PAUSE * 2_u32.saturating_pow(failures.min(12))).min(LONGEST_PAUSE);
     pause.mul_f64(0.8 + fastrand::f64() * 0.4)
 }
+
+#[cfg(test)]
+mod tests;
