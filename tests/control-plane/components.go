@@ -151,6 +151,9 @@ func (i *instance) components(spawner *spawner) ([]*process, error) {
 			"--service-account-signing-key-file=" + pki("service-accounts.key"),
 			"--authorization-mode=Node,RBAC",
 			"--enable-admission-plugins=NodeRestriction",
+			// Off by default in this version, and projected into pods.
+			"--feature-gates=ClusterTrustBundle=true,ClusterTrustBundleProjection=true",
+			"--runtime-config=certificates.k8s.io/v1beta1/clustertrustbundles=true",
 
 			"--kubelet-client-certificate=" + pki(apiserverUser+".crt"),
 			"--kubelet-client-key=" + pki(apiserverUser+".key"),
