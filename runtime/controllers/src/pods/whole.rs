@@ -19,6 +19,8 @@ use crate::record::{Parsed, Record};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// When the end of something that is still there is asked for again.
+const LOST_ON_ITS_WAY: Duration = Duration::from_secs(10);
 
 /// A call that failed.
 #[derive(Debug, Default)]
@@ -46,6 +48,16 @@ pub(super) struct Whole {
     ending: Option<Ending>,
     /// Create it again at this time, to hand something over.
     again_at: Option<Timestamp>,
+    /// What was asked of replaced attempts.
+    replaced: Vec<Replaced>,
+}
+
+/// The end of a replaced attempt was asked for, or that it is forgotten.
+#[derive(Debug)]
+struct Replaced {
+    attempt: u32,
+    to_forget: bool,
+    again_at: Timestamp,
 }
 
 /// The pod is being ended.
@@ -130,8 +142,7 @@ impl Whole {
         let pause_for = match result {
             Ok(()) => {
                 ending.failures = 0;
-                // Asked again in case it was lost on its way.
-                Duration::from_secs(10)
+                LOST_ON_ITS_WAY
             }
             Err(retry_after) => {
                 ending.failures = ending.failures.saturating_add(1);
@@ -167,9 +178,8 @@ pub(super) fn plan(core: &mut Core, now: Timestamp, todo: &mut Todo) {
         whole.attempt = whole.attempt.max(object.attempt);
         whole.accepted |= object.state != ObjectState::Lost;
     }
-    // A replaced attempt that is still there is not wanted any more.
-    for old in seen.objects.iter().filter(|old| object.is_some_and(|object| old.attempt < object.attempt)) {
-        todo.effects.push(Effect::Delete { reference: whole.reference(key, Some(old)), grace: Duration::ZERO });
+    if let Some(object) = object {
+        end_replaced(whole, key, seen, object, now, todo);
     }
     let (Some(parsed), Some(record)) = (parsed, record) else {
         // Its last states are nobody's to be told.
@@ -305,6 +315,22 @@ fn forget(whole: &mut Whole, key: &PodKey, object: Option<&Object>, now: Timesta
     if ending.forgetting
         && let Some(at) = ending.retry_at.filter(|at| *at > now)
     {
+/// A replaced attempt that is still there is not wanted any more: it is ended, and then forgotten.
+fn end_replaced(whole: &mut Whole, key: &PodKey, seen: &Observation, last: &Object, now: Timestamp, todo: &mut Todo) {
+    whole.replaced.retain(|asked| asked.again_at > now);
+    for old in seen.objects.iter().filter(|old| old.attempt < last.attempt) {
+        let over = matches!(old.state, ObjectState::Ended | ObjectState::Failed);
+        let asked = whole.replaced.iter().find(|asked| asked.attempt == old.attempt && asked.to_forget == over);
+        if let Some(asked) = asked {
+            todo.wake(asked.again_at);
+            continue;
+        }
+        whole.replaced.push(Replaced { attempt: old.attempt, to_forget: over, again_at: later(now, LOST_ON_ITS_WAY) });
+        let (reference, grace) = (whole.reference(key, Some(old)), Duration::ZERO);
+        todo.effects.push(if over { Effect::Forget { reference } } else { Effect::Delete { reference, grace } });
+    }
+}
+
 /// Nothing of it runs any more, as far as the backend says.
 fn has_ended(seen: &Observation) -> bool {
     let over = |object: &Object| matches!(object.state, ObjectState::Ended | ObjectState::Failed);

@@ -26,6 +26,8 @@ pub struct State {
     /// By UID.
     pub pods: BTreeMap<String, PodState>,
     pub asked: Vec<Asked>,
+    /// Objects of earlier attempts that it still has.
+    pub replaced: Vec<PodState>,
     /// What it was to make.
     pub given: Vec<PodConfig>,
     /// `list` fails so long.
@@ -83,6 +85,7 @@ impl Backend {
         let state = State {
             pods: BTreeMap::new(),
             asked: Vec::new(),
+            replaced: Vec::new(),
             given: Vec::new(),
             is_deaf: false,
             lists: 0,
@@ -171,6 +174,9 @@ impl Pods for Backend {
     async fn delete(&self, pod: PodRef, _: Duration) -> Result<()> {
         let mut state = self.state();
         state.asked.push(Asked::Delete(pod.key.uid.to_string()));
+        if state.replaced.iter().any(|old| old.to_ref() == pod) {
+            return Ok(());
+        }
         let exit_code = state.exit_code;
         let own = state.pods.get_mut(&*pod.key.uid).ok_or_else(|| Error::new(Code::NotFound, "no such pod"))?;
         own.state = ObjectState::Ended;
@@ -185,6 +191,10 @@ impl Pods for Backend {
     async fn forget(&self, pod: PodRef) -> Result<()> {
         let mut state = self.state();
         state.asked.push(Asked::Forget(pod.key.uid.to_string()));
+        if state.replaced.iter().any(|old| old.to_ref() == pod) {
+            state.replaced.retain(|old| old.to_ref() != pod);
+            return Ok(());
+        }
         state.pods.remove(&*pod.key.uid);
         Ok(())
     }
@@ -196,7 +206,7 @@ impl Pods for Backend {
             return Err(Error { retry_after, ..Error::new(Code::Unavailable, "no answer") });
         }
         state.lists += 1;
-        Ok(Snapshot { pods: state.pods.values().cloned().collect(), next: None, complete: true })
+        Ok(Snapshot { pods: state.pods.values().chain(&state.replaced).cloned().collect(), next: None, complete: true })
     }
 
     async fn refresh(&self, pods: Vec<PodRef>) -> Result<Vec<PodState>> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use provider::{ObjectState, PodState};
 use serde_json::json;
 
 use super::backend::{Asked, Backend, object};
@@ -117,4 +118,23 @@ async fn what_is_only_at_the_backend_is_ended_by_its_uid_and_nobody_else_is_touc
     a_while().await;
     assert_eq!(backend.asked("u2"), [Asked::Delete("u2".to_owned()), Asked::Forget("u2".to_owned())]);
     assert_eq!(backend.asked("u1"), []);
+}
+
+#[tokio::test]
+async fn a_replaced_attempt_is_ended_without_haste_and_then_forgotten() {
+    let (cluster, backend) = (Cluster::new(), Backend::new());
+    let mut known = pod("web", "u1");
+    known["status"] = running();
+    cluster.put(known);
+    let attempt = |attempt, state| PodState { attempt, state, ..object("web", "u1", &["c"]) };
+    backend.has(attempt(1, ObjectState::Running));
+    backend.state().replaced.push(PodState { id: "lab://old".to_owned(), ..attempt(0, ObjectState::Running) });
+    let _run = start(&cluster, &backend);
+    until("its end", || backend.asked("u1") == [Asked::Delete("u1".to_owned())]).await;
+    a_while().await;
+    assert_eq!(backend.asked("u1").len(), 1, "it takes its time");
+    backend.state().replaced[0].state = ObjectState::Ended;
+    until("its removal", || backend.state().replaced.is_empty()).await;
+    assert_eq!(backend.asked("u1"), [Asked::Delete("u1".to_owned()), Asked::Forget("u1".to_owned())]);
+    assert_eq!(cluster.status("web")["phase"], "Running");
 }
