@@ -1,5 +1,7 @@
 //! The Node object, and which pods it takes.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result};
 use e2e::{NodeBuilder, eventually};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -42,6 +44,25 @@ async fn a_deleted_node_comes_back_with_its_pods_untouched() -> Result<()> {
     assert_eq!((runs(&pods).await?, pods.get("p").await?.metadata.uid), before);
     assert_eq!(phase(&pods.get("p").await?), "Running");
     Ok(())
+}
+
+#[tokio::test]
+async fn a_deleted_node_stays_away_where_that_is_wanted_until_the_next_start() -> Result<()> {
+    let client = cluster().client().await?;
+    let name = "away-node";
+    let mut node = NodeBuilder::mock(cluster(), name)?.with(&["--stays-deleted"]).start(&client).await?;
+    let nodes = Api::<Node>::all(client.clone());
+    nodes.delete(name, &DeleteParams::default()).await?;
+    let until = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < until {
+        assert!(nodes.get_opt(name).await?.is_none(), "it came back");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(node.runs(), "{}", node.log());
+    assert!(node.log().contains("the Node was deleted, and stays so"), "{}", node.log());
+    node.kill()?;
+    node.restart()?;
+    node.ready(&client).await
 }
 
 /// Waits until a pod is Failed; returns reason and message.

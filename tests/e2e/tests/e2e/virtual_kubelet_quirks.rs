@@ -9,7 +9,7 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use crate::shared::{cluster, create, event, events, gone, is_ready, patient, phase, pod, pods, ready};
+use crate::shared::{cluster, create, engine, event, events, gone, is_ready, patient, phase, pod, pods, ready, runs};
 
 /// Waits until so many pods fulfil something.
 async fn count(pods: &Api<Pod>, what: &str, number: usize, seconds: u64, is: impl Fn(&Pod) -> bool) -> Result<()> {
