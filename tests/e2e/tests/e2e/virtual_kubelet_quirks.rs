@@ -125,3 +125,25 @@ async fn a_failed_update_leaves_a_pod_running() -> Result<()> {
     })
     .await
 }
+
+#[tokio::test]
+async fn a_node_leaves_alone_what_another_node_has_at_the_same_backend() -> Result<()> {
+    let client = cluster().client().await?;
+    let namespace = cluster().namespace(&client, "neighbours").await?;
+    let _first = NodeBuilder::hyper(cluster(), "neighbour-1", engine())?.start(&client).await?;
+    let pods = pods(&client, &namespace);
+    create(&pods, pod("first", "neighbour-1", &[patient("c")])).await?;
+    ready(&pods, "first").await?;
+    let before = runs(&pods).await?;
+    // It knows nothing of that pod but what the backend says, and collects what no pod of its own owns.
+    let _second = NodeBuilder::hyper(cluster(), "neighbour-2", engine())?.start(&client).await?;
+    create(&pods, pod("second", "neighbour-2", &[patient("c")])).await?;
+    ready(&pods, "second").await?;
+    pods.delete("second", &DeleteParams::default()).await?;
+    gone(&pods, "second", 30).await?;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(runs(&pods).await?, before);
+    let running = engine().podman(&["ps", "--format", "{{.Labels}}"])?;
+    assert!(running.lines().any(|line| line.contains(&namespace)), "{running}");
+    Ok(())
+}
