@@ -11,6 +11,7 @@
 
 mod many;
 mod node;
+mod nobody;
 mod nodes;
 mod pods;
 mod raw;

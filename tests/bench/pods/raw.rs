@@ -9,7 +9,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::pods;
+use crate::{nobody, pods};
 
 /// Numbers of requests at once that are tried; the best counts.
 const CONCURRENCIES: [usize; 3] = [16, 32, 64];
@@ -19,7 +19,7 @@ pub async fn patches(client: &Client, namespace: &str, status: &Value, count: us
     let mut best = 0.0_f64;
     for at_once in CONCURRENCIES {
         let prefix = format!("raw-{at_once}");
-        pods::create(client, namespace, "nobody", &prefix, count).await?;
+        pods::create(client, namespace, nobody::NAME, &prefix, count).await?;
         let took = patch(client, namespace, &prefix, status, count, at_once).await?;
         best = best.max(pods::rate(count, took));
         clean(client, namespace, &prefix, count).await?;
@@ -54,7 +54,7 @@ pub async fn deletions(client: &Client, namespace: &str, running: &Value, ended:
     let mut best = 0.0_f64;
     for at_once in CONCURRENCIES {
         let prefix = format!("rawdel-{at_once}");
-        pods::create(client, namespace, "nobody", &prefix, count).await?;
+        pods::create(client, namespace, nobody::NAME, &prefix, count).await?;
         patch(client, namespace, &prefix, running, count, 32).await?;
         pods::delete(client, namespace, &prefix, count).await?;
         let uids = uids(client, namespace).await?;

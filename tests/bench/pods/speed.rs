@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::pods::rate;
 use crate::watch::Watching;
+use crate::nobody::Nobody;
 use crate::{line, node, pods, raw, scaled};
 
 /// 3,000 waiting pods to Running, and from their deletion to gone.
@@ -23,14 +24,16 @@ pub async fn run(cluster: &Cluster, client: &Client) -> Result<()> {
     let mut watching = Watching::start(client, &namespace).await?;
     watching.running("sample").await?;
     let running = status(client, &namespace, "sample").await?;
+    let nobody = Nobody::start(client).await?;
     let patches = raw::patches(client, &namespace, &running, count).await?;
     let ended = ended(&running);
     let deletions = raw::deletions(client, &namespace, &running, &ended, count).await?;
-    drop(watching);
+    drop((watching, nobody));
 
     node::pause(&own)?;
-    pods::create(client, &namespace, "speed", "web", count).await?;
+    // What looks on has seen all that was before the time begins.
     let mut watching = Watching::start(client, &namespace).await?;
+    pods::create(client, &namespace, "speed", "web", count).await?;
     let (began, cpu) = (Instant::now(), node::cpu(&own)?);
     node::resume(&own)?;
     let done = watching.until("pods begin", |seen| seen.running.len() > count).await?;
@@ -46,8 +49,6 @@ pub async fn run(cluster: &Cluster, client: &Client) -> Result<()> {
 
     node::pause(&own)?;
     pods::delete(client, &namespace, "web", count).await?;
-    drop(watching);
-    let mut watching = Watching::start(client, &namespace).await?;
     let (began, cpu) = (Instant::now(), node::cpu(&own)?);
     node::resume(&own)?;
     let done = watching.until("pods go", |seen| seen.gone >= count).await?;
@@ -64,7 +65,7 @@ pub async fn run(cluster: &Cluster, client: &Client) -> Result<()> {
 }
 
 fn each(time: Duration, count: usize) -> String {
-    format!("{:.2} ms", time.as_secs_f64() * 1e3 / pods::rate(count, Duration::from_secs(1)))
+    format!("{:.2} ms", time.as_secs_f64() * 1e3 / rate(count, Duration::from_secs(1)))
 }
 
 async fn status(client: &Client, namespace: &str, name: &str) -> Result<Value> {
