@@ -4,6 +4,7 @@
 //! through every failure of API server and provider, and never give up.
 
 mod api;
+mod clock;
 mod events;
 pub mod identity;
 mod node;
@@ -11,6 +12,8 @@ mod pods;
 mod record;
 mod references;
 mod resolve;
+#[cfg(test)]
+mod simulation;
 
 pub use api::{Api, ApiError, ClientError, Patch, connect};
 pub use events::{PodEvent, Recorder};

@@ -6,7 +6,7 @@
 //!
 //! Cost: one watch an object, all on the same connection. Values of Secrets are wiped from memory when they are dropped.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ enum State {
 
 struct Slot {
     state: watch::Sender<State>,
-    users: Mutex<HashSet<Arc<str>>>,
+    users: Mutex<BTreeSet<Arc<str>>>,
     watching: Mutex<Option<tokio::task::AbortHandle>>,
 }
 

@@ -7,6 +7,9 @@ mod client;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(test)]
+#[path = "../../../pod-worker/tests/behaviour/merge.rs"]
+pub(crate) mod merge;
 mod request;
 mod watch;
 

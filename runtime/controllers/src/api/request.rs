@@ -154,13 +154,14 @@ impl Api {
         Ok(changed.metadata.resource_version)
     }
 
-    /// Deletes the object of this UID at once. One that is gone, or is another by now, is success.
+    /// Deletes the object of this UID at once. One that is gone is success; that it is another by now is a conflict, as
+    /// others are that pass.
     pub async fn delete_now(&self, path: &str, uid: &str) -> Result<(), ApiError> {
         let options = json!({ "gracePeriodSeconds": 0, "preconditions": { "uid": uid } });
         let kind = Some("application/json");
         match self.send::<IgnoredAny>(Method::DELETE, path, METADATA, kind, bytes(&options)?).await {
             Ok(_) => Ok(()),
-            Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(error),
         }
     }

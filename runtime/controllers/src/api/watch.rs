@@ -23,6 +23,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Longest line: etcd keeps no object of a tenth of that.
 const MAX_LINE: usize = 64 << 20;
+/// A watch that is not opened by then is not.
+const OPENED: Duration = Duration::from_secs(30);
 /// A watch on which nothing came for this long, not even a bookmark, is taken for dead.
 const SILENCE: Duration = Duration::from_secs(150);
 
@@ -218,7 +220,10 @@ impl Watch {
         let request = Request::get(self.query(&parameters))
             .body(Body::empty())
             .map_err(|error| ApiError::Unreachable(error.to_string()))?;
-        let response = api.client().send(request).await?;
+        let Ok(response) = tokio::time::timeout(OPENED, api.client().send(request)).await else {
+            return Err(ApiError::Unreachable(format!("no watch within {} s", OPENED.as_secs())));
+        };
+        let response = response?;
         if !response.status().is_success() {
             let code = response.status().as_u16();
             let body = response.into_body().collect_bytes().await?;

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use self::correlate::{Correlator, Key};
 use crate::api::{Api, Patch};
+use crate::clock;
 
 const QUEUE: usize = 10_000;
 /// How long an Event gives way to what is more urgent.
@@ -108,7 +109,7 @@ impl Recorder {
             let at = (0..=MAX_MESSAGE).rev().find(|at| event.message.is_char_boundary(*at)).unwrap_or(0);
             event.message.truncate(at);
         }
-        let now = Timestamp::now();
+        let now = clock::now();
         let told = Told { object, event, at: at.unwrap_or(now).min(now) };
         if !self.may_tell(&told.object) || self.queue.try_send(told).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -192,7 +193,7 @@ impl Writer {
         };
         let owner = involved["name"].as_str().unwrap_or_default();
         // Of now: what is told late may have happened within one second.
-        let name = format!("{owner}.{:x}", Timestamp::now().as_nanosecond());
+        let name = format!("{owner}.{:x}", clock::now().as_nanosecond());
         let time = seconds(at);
         let body = json!({
             "apiVersion": "v1",

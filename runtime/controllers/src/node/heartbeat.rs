@@ -8,6 +8,7 @@ use provider::{Description, Error, Provider};
 use tokio::sync::watch;
 
 use super::GRACE;
+use crate::clock;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 /// While the backend can't be used it is asked more often.
@@ -20,23 +21,41 @@ pub(crate) struct Heartbeat {
     /// What it said last when it could.
     pub description: Option<Arc<Description>>,
     /// Since when it fails, and its words.
-    failing: Option<(Timestamp, String)>,
+    failing: Option<(Since, String)>,
     /// It never answered.
     never: bool,
+}
+
+/// When something began, on a clock that nobody sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Since(Timestamp);
+
+impl Since {
+    fn of(at: Timestamp) -> Self {
+        Self(at.saturating_sub(clock::set_by()).unwrap_or(at))
+    }
+
+    /// How long ago that was.
+    fn until(self, now: Timestamp) -> Duration {
+        Duration::try_from(Self::of(now).0.duration_since(self.0)).unwrap_or(Duration::ZERO)
+    }
 }
 
 impl Heartbeat {
     pub fn new(first: Result<Description, Error>) -> Self {
         match first {
             Ok(description) => Self { description: Some(Arc::new(description)), failing: None, never: false },
-            Err(error) => Self { description: None, failing: Some((Timestamp::now(), error.message)), never: true },
+            Err(error) => {
+                let since = Since::of(clock::now());
+                Self { description: None, failing: Some((since, error.message)), never: true }
+            }
         }
     }
 
     /// Why the node is not ready, reason and message; none: it is.
     pub fn trouble(&self, now: Timestamp) -> Option<(String, String)> {
         if let Some((since, message)) = &self.failing {
-            let judged = self.never || now.duration_since(*since).unsigned_abs() >= GRACE;
+            let judged = self.never || since.until(now) >= GRACE;
             if judged {
                 return Some(("ProviderFailed".to_owned(), message.clone()));
             }
@@ -53,7 +72,7 @@ impl Heartbeat {
     pub fn until_judged(&self, now: Timestamp) -> Duration {
         match &self.failing {
             Some((since, _)) if !self.never => {
-                let failing_for = now.duration_since(*since).unsigned_abs();
+                let failing_for = since.until(now);
                 if failing_for >= GRACE { Duration::MAX } else { GRACE - failing_for }
             }
             _ => Duration::MAX,
@@ -70,7 +89,7 @@ impl Heartbeat {
                 Self { description: Some(description), failing: None, never: false }
             }
             Err(message) => {
-                let since = self.failing.as_ref().map_or_else(Timestamp::now, |(since, _)| *since);
+                let since = self.failing.as_ref().map_or_else(|| Since::of(clock::now()), |(since, _)| *since);
                 Self { failing: Some((since, message)), ..self.clone() }
             }
         }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Seen;
 use crate::api::{Api, ApiError, Patch};
+use crate::clock;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 const DURATION: Duration = Duration::from_secs(40);
@@ -51,7 +52,7 @@ pub(super) async fn renew(api: Api, node: String, mut present: watch::Receiver<S
 }
 
 fn spec(node: &str) -> Value {
-    json!({ "holderIdentity": node, "leaseDurationSeconds": DURATION.as_secs(), "renewTime": micros(Timestamp::now()) })
+    json!({ "holderIdentity": node, "leaseDurationSeconds": DURATION.as_secs(), "renewTime": micros(clock::now()) })
 }
 
 /// The time with the six decimals that `MicroTime` wants.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use provider::{Condition, NodeImage};
 use serde_json::Value;
@@ -15,6 +14,7 @@ use super::drift::{self, Drift};
 use super::object::{Desired, may_set};
 use super::{Heartbeat, NodeConditions, NodeSettings, NodeState, Seen, wellformed};
 use crate::api::{Api, ApiError, Patch};
+use crate::clock;
 use crate::events::{PodEvent, Recorder};
 
 /// How often a status is written that did not change.
@@ -101,7 +101,7 @@ impl Reconciler {
 
     /// Returns when to look again at the latest.
     async fn reconcile(&mut self) -> Result<Duration, ApiError> {
-        let now = Timestamp::now();
+        let now = clock::now();
         let heartbeat = self.inputs.heartbeat.borrow().clone();
         let host = self.inputs.conditions.borrow().clone();
         let mut desired = Desired::new(&self.settings, &heartbeat, &host, now);
@@ -230,7 +230,7 @@ impl Reconciler {
 
     /// Says that the node became ready, or is not any more.
     fn announce(&self, node: &Node, heartbeat: &Heartbeat) {
-        let state = match heartbeat.trouble(Timestamp::now()) {
+        let state = match heartbeat.trouble(clock::now()) {
             Some((_, message)) => NodeState::NotReady(message),
             None => NodeState::Ready,
         };

@@ -8,8 +8,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use pod_worker::machine::{self, Machine};
 use pod_worker::observation::Observation;
 use pod_worker::{PodView, TerminationMessage, Verdict, Waiting, Work, has_run, status};
@@ -127,6 +128,8 @@ struct Writing {
     pending: Option<Arc<PodStatus>>,
     /// The API server took it.
     taken: bool,
+    /// `status.startTime` as it was written first, whether that came to anything or not.
+    start_time: Option<Time>,
     /// Version of the object that the last write made.
     own_version: String,
     failures: u32,
@@ -158,6 +161,8 @@ pub(crate) struct Core {
     pub(super) delete_by: Option<Timestamp>,
     /// Calls of the provider that are under way for it.
     calls: u32,
+    /// What the clock was set by when these times were noted.
+    set_by: SignedDuration,
     writing: Writing,
 }
 
@@ -178,6 +183,7 @@ impl Core {
             probes_told: false,
             delete_by: None,
             calls: 0,
+            set_by: SignedDuration::ZERO,
             writing: Writing::default(),
         }
     }
@@ -343,9 +349,6 @@ impl Core {
         self.calls = self.calls.saturating_sub(1);
     }
 
-    /// The provider was given what a container's Secrets hold; an empty name stands for all containers.
-    pub fn gave_secrets(&mut self, container: &str) {
-        self.given.insert(container.into());
     /// What is seen of a pod of which a complete list has nothing. A whole pod that ran, as its status says, is lost: it is
     /// not one that was never made.
     fn nothing_seen(&mut self) -> Observation {
@@ -358,6 +361,9 @@ impl Core {
         nothing
     }
 
+    /// The provider was given what a container's Secrets hold; an empty name stands for all containers.
+    pub fn gave_secrets(&mut self, container: &str) {
+        self.given.insert(container.into());
     }
 
     fn withhold(&mut self) {
@@ -409,7 +415,12 @@ impl Core {
 
     /// The status that the next one goes on from: the last that was computed, or the API server's.
     pub(super) fn base_status(&self, parsed: &Parsed) -> Arc<PodStatus> {
-        self.writing.pending.clone().unwrap_or_else(|| Arc::new(parsed.status.clone()))
+        self.writing.pending.clone().unwrap_or_else(|| {
+            let mut status = parsed.status.clone();
+            // It may be there already: the answer to a write can be lost, and what it wrote be told later.
+            status.start_time = status.start_time.or_else(|| self.writing.start_time.clone());
+            Arc::new(status)
+        })
     }
 
     /// What the API server is to be told now. After [`Report::Patch`] and [`Report::Delete`] the answer is to be told with
@@ -456,6 +467,7 @@ impl Core {
                 }
                 self.writing.in_flight = true;
                 self.writing.gather_until = None;
+                self.writing.start_time.clone_from(&computed.start_time);
                 self.writing.pending = Some(Arc::new(computed));
                 self.writing.taken = false;
                 Report::Patch(patch)
@@ -471,9 +483,6 @@ impl Core {
         }
     }
 
-    /// Until when what there is to be told waits for the calls that are under way; none: it does not.
-    fn gathers_until(&mut self, now: Timestamp) -> Option<Timestamp> {
-        if self.calls == 0 {
     /// It had finished before anything of it was seen here, and the backend has nothing of it: what is written of it stays.
     fn finished_before(&self) -> bool {
         self.record.as_ref().is_some_and(|record| record.finished)
@@ -482,6 +491,9 @@ impl Core {
             && !self.seen.as_ref().is_some_and(has_anything)
     }
 
+    /// Until when what there is to be told waits for the calls that are under way; none: it does not.
+    fn gathers_until(&mut self, now: Timestamp) -> Option<Timestamp> {
+        if self.calls == 0 {
             self.writing.gather_until = None;
             return None;
         }
@@ -570,5 +582,7 @@ pub(super) fn view<'a>(parsed: &'a Parsed, status: &'a PodStatus) -> PodView<'a>
     PodView { metadata: &parsed.metadata, spec: &parsed.spec, status, probes: &parsed.probes }
 }
 
+mod set_clock;
+pub(super) use set_clock::move_by;
 #[cfg(test)]
 mod tests;

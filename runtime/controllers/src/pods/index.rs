@@ -2,7 +2,7 @@
 //!
 //! A pod is in each queue at most once, however often it is asked for.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::core::{Context, Core};
 use super::timer::Timer;
+use crate::clock;
 use crate::record::Record;
 
 /// One pod, and whether it is in a queue.
@@ -31,7 +32,9 @@ pub(crate) struct Cell {
 
 impl Cell {
     pub fn core(&self) -> MutexGuard<'_, Core> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        core.clock_set(clock::set_by());
+        core
     }
 
     /// Asks for a time; false: an earlier one is asked for already.
@@ -68,7 +71,7 @@ pub(super) struct Work {
 
 #[derive(Default)]
 struct Pods {
-    by_uid: HashMap<Arc<str>, Arc<Cell>>,
+    by_uid: BTreeMap<Arc<str>, Arc<Cell>>,
     /// The pod that has a name now: of several the one made last.
     by_name: HashMap<(Arc<str>, Arc<str>), Arc<str>>,
 }

@@ -34,7 +34,6 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use jiff::Timestamp;
 use provider::{Description, Kind, Provider};
 use tokio::task::JoinSet;
 
@@ -47,6 +46,7 @@ use self::core::Context;
 use self::delivery::Deliveries;
 use self::index::Index;
 use crate::api::{Api, Event, Watch};
+use crate::clock;
 use crate::events::Recorder;
 use crate::record::Record;
 use crate::references::References;
@@ -226,18 +226,18 @@ async fn watch(shared: Arc<Shared>) {
                 }
                 let uid = record.key.uid.clone();
                 delivery::applied(&shared, &record);
-                shared.index.applied(Timestamp::now(), record, &shared.context());
+                shared.index.applied(clock::now(), record, &shared.context());
                 shared.desk.applied(&shared, &uid);
             }
             Event::Deleted(record) => {
                 shared.desk.gone(&record.key.uid);
-                shared.index.deleted(Timestamp::now(), &record.key.uid);
+                shared.index.deleted(clock::now(), &record.key.uid);
             }
             Event::Listed => {
                 if let Some(listed) = listed.take() {
                     shared.learn(|context| context.is_listed = true);
                     shared.desk.keep_only(&listed);
-                    shared.index.keep_only(Timestamp::now(), &listed);
+                    shared.index.keep_only(clock::now(), &listed);
                     shared.desk.settle(&shared, &HashSet::new());
                 }
             }

@@ -4,7 +4,7 @@
 //! 30 s. Wishes for single pods are gathered for [`GATHER`] and asked for together. A list that is incomplete, or fails,
 //! never reads as "gone".
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,7 +32,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// What is wished of the observer.
 pub(crate) struct Wishes {
-    pods: Mutex<HashSet<Arc<str>>>,
+    pods: Mutex<BTreeSet<Arc<str>>>,
     refresh: Notify,
     list: Notify,
     watched: AtomicBool,
@@ -128,7 +128,7 @@ async fn list_once(shared: &Shared) -> Result<bool, Error> {
             (core.key().uid.clone(), core.revision())
         })
         .collect();
-    let mut pods: HashMap<Arc<str>, Vec<PodState>> = HashMap::new();
+    let mut pods: BTreeMap<Arc<str>, Vec<PodState>> = BTreeMap::new();
     let mut cursor = None;
     let mut complete = true;
     let result = loop {

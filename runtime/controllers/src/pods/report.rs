@@ -11,6 +11,7 @@ use super::Shared;
 use super::core::Report;
 use super::index::{Cell, Queue, next_report};
 use crate::api::Patch;
+use crate::clock;
 use crate::record::Record;
 
 /// Takes pods from the queue, for ever.
@@ -24,7 +25,7 @@ async fn one(shared: &Shared, cell: &Arc<Cell>) {
     cell.report_again.store(false, Ordering::Release);
     let (report, key) = {
         let mut core = cell.core();
-        (core.report(Timestamp::now(), &shared.context()), core.key().clone())
+        (core.report(clock::now(), &shared.context()), core.key().clone())
     };
     let path = Record::path(&key);
     match report {
@@ -44,7 +45,7 @@ async fn one(shared: &Shared, cell: &Arc<Cell>) {
                     Err(error.retry_after())
                 }
             };
-            let again = cell.core().written(Timestamp::now(), result);
+            let again = cell.core().written(clock::now(), result);
             follow(shared, cell, again);
         }
         Report::Delete => {
@@ -53,7 +54,7 @@ async fn one(shared: &Shared, cell: &Arc<Cell>) {
                 error.retry_after()
             });
             let deleted = result.is_ok();
-            let again = cell.core().deleted(Timestamp::now(), result);
+            let again = cell.core().deleted(clock::now(), result);
             if deleted {
                 // What the backend still has of it can go.
                 shared.index.plan(cell);

@@ -7,12 +7,13 @@ use std::collections::BinaryHeap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
 use super::index::{Cell, Index};
+use crate::clock;
 
-/// The clock may be set: no sleep is longer.
+/// No sleep is longer, so that a clock that was set is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +52,8 @@ impl Ord for Entry {
 #[derive(Default)]
 struct Heap {
     entries: BinaryHeap<Reverse<Entry>>,
+    /// What the clock was set by when it was looked at last.
+    set_by: SignedDuration,
     number: u64,
 }
 
@@ -90,7 +93,7 @@ impl Timer {
         let sleep = {
             let heap = self.heap.lock().unwrap_or_else(PoisonError::into_inner);
             heap.entries.peek().map(|Reverse(first)| {
-                Duration::try_from(first.at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
+                Duration::try_from(first.at.duration_since(clock::now())).unwrap_or(Duration::ZERO)
             })
         };
         let sleep = sleep.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
@@ -98,12 +101,17 @@ impl Timer {
             () = tokio::time::sleep(sleep) => {}
             () = self.earlier.notified() => {}
         }
-        let now = Timestamp::now();
+        let (now, set_by) = (clock::now(), clock::set_by());
+        // When the clock was set all of them say anew what they wait for.
+        let was_set = {
+            let mut heap = self.heap.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut heap.set_by, set_by) != set_by
+        };
         loop {
             let due = {
                 let mut heap = self.heap.lock().unwrap_or_else(PoisonError::into_inner);
                 match heap.entries.peek() {
-                    Some(Reverse(first)) if first.at <= now => heap.entries.pop(),
+                    Some(Reverse(first)) if first.at <= now || was_set => heap.entries.pop(),
                     _ => None,
                 }
             };

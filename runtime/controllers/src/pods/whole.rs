@@ -7,14 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PodStatus;
 use pod_worker::observation::{Object, ObjectState, Observation, Phase};
 use pod_worker::{Waiting, is_over};
 use provider::{PodKey, PodRef};
 
 use super::changes;
-use super::core::{Core, Effect, Plan, Todo, Told, view};
+use super::core::{Core, Effect, Plan, Todo, Told, move_by, view};
 use crate::record::{Parsed, Record};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -105,6 +105,16 @@ impl Whole {
             && trouble.of_generation.is_none()
         {
             trouble.retry_at = Some(Timestamp::MIN);
+        }
+    }
+
+    /// What is waited for is moved by so much.
+    pub fn clock_set(&mut self, moved: SignedDuration) {
+        let trouble = self.trouble.as_mut().and_then(|trouble| trouble.retry_at.as_mut());
+        let ending = self.ending.iter_mut();
+        let ending = ending.flat_map(|own| [Some(&mut own.until), own.told.as_mut(), own.retry_at.as_mut()]);
+        for at in ending.flatten().chain(trouble).chain(&mut self.again_at) {
+            move_by(at, moved);
         }
     }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use futures::StreamExt;
-use jiff::Timestamp;
 use pod_worker::machine::{Action, Failure, Image, Outcome, TERMINATION_MESSAGE_LIMIT};
 use provider::{
     Code, Containers, Error, Framing, Kind, LogOptions, LogStreams, PodKey, PodRef, PodState, Pods, Scope, Target,
@@ -18,6 +17,7 @@ use tracing::Instrument;
 use super::core::{Effect, Plan};
 use super::index::{Cell, Queue, next_plan};
 use super::{CallFailed, Shared, observe, trace};
+use crate::clock;
 use crate::events::PodEvent;
 use crate::resolve::{Started, Unresolved, fitting};
 
@@ -72,7 +72,7 @@ impl Gate {
 /// Takes pods from the queue, for ever.
 pub(super) async fn plan(shared: Arc<Shared>, queue: Queue) {
     while let Some(cell) = next_plan(&queue).await {
-        let todo = cell.core().plan(Timestamp::now(), &shared.context());
+        let todo = cell.core().plan(clock::now(), &shared.context());
         if let Some(at) = todo.wake_at {
             shared.index.plan_at(&cell, at);
         }
@@ -135,7 +135,7 @@ impl Call<'_> {
                 };
                 let mut core = self.cell.core();
                 if let Plan::Containers(machine) = &mut core.plan {
-                    machine.finished(Timestamp::now(), &action, result);
+                    machine.finished(clock::now(), &action, result);
                 }
                 if let Some(state) = state {
                     let seen = observe::merge(core.seen(), &state, core.revision());
@@ -187,7 +187,7 @@ impl Call<'_> {
             self.tell(vec![PodEvent::warning(reason, format!("error killing pod: {error}"))]);
         }
         if let Plan::Whole(whole) = &mut self.cell.core().plan {
-            whole.ended(Timestamp::now(), result.map_err(|error| error.retry_after));
+            whole.ended(clock::now(), result.map_err(|error| error.retry_after));
         }
     }
 
@@ -240,7 +240,7 @@ impl Call<'_> {
             Ok(None) | Err(_) => None,
         };
         if let Plan::Whole(whole) = &mut core.plan {
-            whole.called(Timestamp::now(), record, result.map(|_| again));
+            whole.called(clock::now(), record, result.map(|_| again));
         }
     }
 

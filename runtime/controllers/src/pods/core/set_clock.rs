@@ -1,0 +1,32 @@
+//! The clock was set: what a pod waits for is moved with it, so that no pause, and no grace period, becomes longer or
+//! shorter by that.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Core, Plan};
+
+impl Core {
+    /// By how much the clock was set since the process began.
+    pub fn clock_set(&mut self, by: SignedDuration) {
+        if by == self.set_by {
+            return;
+        }
+        let moved = by.saturating_sub(self.set_by);
+        self.set_by = by;
+        let writing = &mut self.writing;
+        let waits = [&mut self.delete_by, &mut writing.not_before, &mut writing.apart_until, &mut writing.gather_until];
+        for at in waits.into_iter().flatten() {
+            move_by(at, moved);
+        }
+        if let Plan::Whole(whole) = &mut self.plan {
+            whole.clock_set(moved);
+        }
+    }
+}
+
+/// Moves a time, unless it stands for always or never.
+pub(in crate::pods) fn move_by(at: &mut Timestamp, by: SignedDuration) {
+    if *at != Timestamp::MIN && *at != Timestamp::MAX {
+        *at = at.saturating_add(by).unwrap_or(*at);
+    }
+}
