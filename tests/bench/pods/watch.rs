@@ -12,6 +12,8 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+/// A watch that can't be opened is tried again after this.
+const AGAIN: Duration = Duration::from_millis(50);
 /// No progress for so long is a failure.
 const STUCK: Duration = Duration::from_secs(30);
 
@@ -27,6 +29,8 @@ struct Seen {
 struct Metadata {
     #[serde(default)]
     name: String,
+    #[serde(default)]
+    resource_version: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -56,12 +60,26 @@ impl Watching {
     /// Sees everything from now on.
     pub async fn start(client: &Client, namespace: &str) -> Result<Self> {
         let path = format!("/api/v1/namespaces/{namespace}/pods?watch=1&timeoutSeconds=3600");
-        let request = Request::get(path).body(Vec::new())?;
-        let mut events = Box::pin(client.request_events::<Seen>(request).await?);
-        let (sender, counts) = watch::channel(Counts::default());
+        let mut events = client.request_events::<Seen>(Request::get(&path).body(Vec::new())?).await?.boxed();
+        let (client, (sender, counts)) = (client.clone(), watch::channel(Counts::default()));
         let task = tokio::spawn(async move {
-            while let Some(Ok(event)) = events.next().await {
+            let mut version = String::new();
+            loop {
+                let Some(Ok(event)) = events.next().await else {
+                    // The server ends a watch that can't keep up.
+                    let Ok(request) = Request::get(format!("{path}&resourceVersion={version}")).body(Vec::new()) else {
+                        return;
+                    };
+                    match client.request_events::<Seen>(request).await {
+                        Ok(again) => events = again.boxed(),
+                        Err(_) => tokio::time::sleep(AGAIN).await,
+                    }
+                    continue;
+                };
                 let now = Instant::now();
+                if let WatchEvent::Added(seen) | WatchEvent::Modified(seen) | WatchEvent::Deleted(seen) = &event {
+                    version.clone_from(&seen.metadata.resource_version);
+                }
                 match event {
                     WatchEvent::Added(seen) | WatchEvent::Modified(seen) if seen.status.phase == "Running" => {
                         sender.send_if_modified(|counts| {
