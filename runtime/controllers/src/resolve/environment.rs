@@ -45,6 +45,8 @@ impl Environment {
 
 /// The part of a container that its environment follows from.
 pub(super) struct Source<'a> {
+    /// The list that the container is in: `containers`, `initContainers`, …
+    pub field: &'a str,
     pub container: &'a str,
     pub env: &'a [ApiVar],
     pub env_from: &'a [EnvFromSource],
@@ -114,7 +116,7 @@ impl Resolver {
         for variable in source.env {
             let value = match &variable.value_from {
                 None => Some(expand(variable.value.as_deref().unwrap_or_default(), |name| out.get(name))),
-                Some(from) => self.value(what, source.container, from, events).await?,
+                Some(from) => self.value(what, source, &variable.name, from, events).await?,
             };
             if let Some(value) = value {
                 out.set(&variable.name, value);
@@ -162,7 +164,8 @@ impl Resolver {
     async fn value(
         &self,
         what: &For<'_>,
-        container: &str,
+        source: &Source<'_>,
+        variable: &str,
         from: &EnvVarSource,
         events: &mut Vec<PodEvent>,
     ) -> Result<Option<Text>, Unresolved> {
@@ -177,7 +180,7 @@ impl Resolver {
             }));
         }
         if let Some(field) = &from.resource_field_ref {
-            let name = field.container_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(container);
+            let name = field.container_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(source.container);
             let nanos = by_path(&what.pod.spec, name, &field.resource, &what.node.allocatable);
             let value = divided(nanos.map_err(Unresolved::config)?, field.divisor.as_ref());
             let origin = Arc::new(Origin::new(OriginKind::ResourceField, field.resource.as_str(), name));
@@ -191,7 +194,9 @@ impl Resolver {
                 (ReferenceKind::Secret, own.name.as_str(), own.key.as_str(), own.optional == Some(true))
             }
             (None, None) if from.file_key_ref.is_some() => {
-                return Err(Unresolved::unsupported("env.valueFrom.fileKeyRef", "a variable from a file"));
+                let Source { field, container, .. } = source;
+                let field = format!("spec.{field}{{{container}}}.env{{{variable}}}.valueFrom.fileKeyRef");
+                return Err(Unresolved::unsupported(&field, "a variable from a file"));
             }
             (None, None) => return Ok(None),
         };

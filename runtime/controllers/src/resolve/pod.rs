@@ -225,7 +225,7 @@ impl Resolver {
         events: &mut Vec<PodEvent>,
     ) -> Result<ContainerConfig, Unresolved> {
         let what = For { key: &record.key, pod, node, started };
-        let source = Source { container: own.name, env: own.env, env_from: own.env_from };
+        let source = Source { field: own.field, container: own.name, env: own.env, env_from: own.env_from };
         let environment = self.environment(&what, &source, events).await?;
         let image = pod_worker::with_default_tag(own.image).map_err(|invalid| Unresolved {
             reason: "InvalidImageName",

@@ -155,6 +155,14 @@ async fn command_and_arguments_are_expanded_and_remember_what_is_secret() {
 }
 
 #[tokio::test]
+async fn a_variable_from_a_file_is_refused_by_its_path() {
+    let from = json!({ "fileKeyRef": { "volumeName": "v", "path": "p", "key": "k" } });
+    let (error, _) = refused(json!({ "env": [{ "name": "X", "valueFrom": from }] })).await;
+    assert!(error.message.starts_with("spec.containers{c}.env{X}.valueFrom.fileKeyRef: "), "{error:?}");
+    assert!(error.is_final);
+}
+
+#[tokio::test]
 async fn nothing_is_read_that_the_pod_does_not_refer_to() {
     let world = world(objects());
     let (resolved, _) = world.container(json!({ "envFrom": [{ "configMapRef": { "name": "cfg" } }] })).await;
