@@ -13,6 +13,7 @@ mod deployment;
 mod engine_down;
 mod environment;
 mod failing_pods;
+mod files;
 mod gc;
 mod hyper_cloud;
 mod joining;
