@@ -102,7 +102,9 @@ async fn what_the_backend_loses_while_it_runs_is_run_again_by_its_policy_and_cou
     backend.state().pods.clear();
     until("another start", || backend.asked("u1").len() == 2).await;
     assert_eq!(backend.asked("u1")[1], Asked::Create("u1".to_owned(), 1));
-    until("the new start's status", || cluster.status("web")["containerStatuses"][0]["restartCount"] == 1).await;
+    let container = || cluster.status("web")["containerStatuses"][0].clone();
+    until("the new start's status", || container()["restartCount"] == 1).await;
+    assert_eq!(container()["lastState"]["terminated"]["reason"], "ContainerStatusUnknown", "{}", container());
 }
 
 #[tokio::test]
