@@ -63,7 +63,7 @@ impl HyperCloud {
         Ok(serde_json::from_slice(&self.control(&["http://cloud/state"])?)?)
     }
 
-    /// Sets `faults`, `quotas` or `list-without-state`.
+    /// Sets `faults`, `quotas`, `violations` or `list-without-state`.
     pub fn set(&self, what: &str, value: &Value) -> Result<()> {
         self.control(&["--data", &value.to_string(), &format!("http://cloud/{what}")]).map(|_| ())
     }

@@ -81,6 +81,28 @@ struct Connector {
 
 impl Connector {
     async fn start(place: &Place, client: &Client) -> Result<Self> {
+        let own = Self::started(place, client, |_, _| Ok(())).await?;
+        own.ready(client).await?;
+        Ok(own)
+    }
+
+    /// With the folder of Hyper's own command instead of keys, and of the endpoint unless it is `named`.
+    async fn configured(place: &Place, client: &Client, folder: &Path, named: bool) -> Result<Self> {
+        let folder = folder.display();
+        Self::started(place, client, |words, environment| {
+            words.retain(|word| !word.starts_with("--secret=") && (named || !word.starts_with("--config=endpoint=")));
+            words.push(format!("--provider-config={folder}"));
+            environment.retain(|(name, _)| !name.starts_with("HYPER_"));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn started(
+        place: &Place,
+        client: &Client,
+        change: impl FnOnce(&mut Vec<String>, &mut Vec<(String, String)>) -> Result<()>,
+    ) -> Result<Self> {
         let cluster = &place.cluster;
         let deployment = Api::<Deployment>::namespaced(client.clone(), "default").get(NODE).await?;
         let template = deployment.spec.context("no spec")?.template.spec.context("no pod")?;
@@ -99,12 +121,11 @@ impl Connector {
         )?;
         let mut environment = environment(client, &container).await?;
         environment.push(("SSL_CERT_FILE".into(), place.cloud.ca.display().to_string()));
-        let command = command(&container, &folder)?;
+        let mut command = command(&container, &folder)?;
+        change(&mut command, &mut environment)?;
         let place = (cluster.netns.clone(), folder.clone());
         let child = spawn(&place, &command, &environment)?;
-        let own = Self { child, folder, command, environment, place };
-        own.ready(client).await?;
-        Ok(own)
+        Ok(Self { child, folder, command, environment, place })
     }
 
     async fn ready(&self, client: &Client) -> Result<()> {
@@ -292,6 +313,11 @@ async fn the_walkthrough_of_the_example() -> Result<()> {
     nothing_is_left(&place).await?;
 
     connector.kill()?;
+    told_no_key(&connector, &place)
+}
+
+/// Neither log nor state folder holds a key.
+fn told_no_key(connector: &Connector, place: &Place) -> Result<()> {
     let mut seen = vec![("log".to_owned(), connector.log())];
     for file in walk(&connector.folder.join("state"))? {
         seen.push((file.display().to_string(), String::from_utf8_lossy(&std::fs::read(file)?).into_owned()));
@@ -302,6 +328,110 @@ async fn the_walkthrough_of_the_example() -> Result<()> {
         assert!(!text.contains(&place.cloud.access_key), "{name} holds the access key");
     }
     Ok(())
+}
+
+/// As Hyper's own command writes it, with the credentials of a registry that are none of ours.
+fn write_hyper_config(folder: &Path, cloud: &str, access_key: &str, secret_key: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(folder)?;
+    let whole = json!({
+        "auths": { "https://index.docker.io/v1/": { "auth": "dXNlcjpwYXNz", "email": "user@example.com" } },
+        "clouds": { cloud: { "accesskey": access_key, "secretkey": secret_key, "region": "us-west-1" } },
+    });
+    let new = folder.join("config.json.new");
+    std::fs::write(&new, serde_json::to_string_pretty(&whole)?)?;
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600))?;
+    Ok(std::fs::rename(new, folder.join("config.json"))?)
+}
+
+const EVERY_REGION: &str = "tcp://*.hyper.sh:443";
+
+#[tokio::test]
+async fn the_folder_of_hypers_own_command_gives_endpoint_and_keys() -> Result<()> {
+    let place = place().await?;
+    let client = place.cluster.client().await?;
+    for cloud in [EVERY_REGION, "tcp://us-west-1.hyper.sh:443"] {
+        let folder = place.cluster.folder.join(format!("dot-hyper-{}", number()));
+        write_hyper_config(&folder, cloud, &place.cloud.access_key, &place.cloud.secret_key)?;
+        let mut connector = Connector::configured(&place, &client, &folder, cloud != EVERY_REGION).await?;
+        let given = connector.command.iter().chain(connector.environment.iter().map(|(_, value)| value));
+        assert!(given.into_iter().all(|own| !own.contains(&place.cloud.secret_key)), "a key is given twice");
+        connector.ready(&client).await?;
+        let pods = pods(&client, "default");
+        create(&pods, pod("folder", &json!({}), &[server()])).await?;
+        let running = ready(&pods, "folder").await.with_context(|| connector.log())?;
+        let ip = running.status.and_then(|status| status.pod_ip).context("no pod IP")?;
+        let found = eventually("the page", 10, async || page(&place, &ip)).await?;
+        assert_eq!(found, PAGE);
+        assert_eq!(place.cluster.kubectl(&["logs", "folder"])?.trim(), "serving");
+        pods.delete("folder", &DeleteParams::default()).await?;
+        gone(&pods, "folder", 45).await?;
+        // Each request was signed as Hyper.sh wants it, or the cloud would have said so.
+        nothing_is_left(&place).await?;
+        connector.kill()?;
+        told_no_key(&connector, &place)?;
+    }
+    Ok(())
+}
+
+/// The status of the node's condition Ready, and what it says.
+async fn readiness(client: &Client) -> Result<(String, String)> {
+    let node = Api::<Node>::all(client.clone()).get(NODE).await?;
+    let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
+    let ready = conditions.into_iter().find(|own| own.type_ == "Ready").context("no condition Ready")?;
+    Ok((ready.status, ready.message.unwrap_or_default()))
+}
+
+#[tokio::test]
+async fn keys_that_change_in_the_folder_take_effect_without_a_restart() -> Result<()> {
+    let place = place().await?;
+    let client = place.cluster.client().await?;
+    let folder = place.cluster.folder.join(format!("dot-hyper-{}", number()));
+    write_hyper_config(&folder, EVERY_REGION, &place.cloud.access_key, &place.cloud.secret_key)?;
+    let mut connector = Connector::configured(&place, &client, &folder, false).await?;
+    connector.ready(&client).await?;
+    write_hyper_config(&folder, EVERY_REGION, &place.cloud.access_key, "SKOFANOTHERACCOUNT")?;
+    let message = eventually("the node's not being Ready", 60, async || {
+        let (status, message) = readiness(&client).await?;
+        Ok((status == "False").then_some(message))
+    })
+    .await
+    .with_context(|| connector.log())?;
+    assert!(!message.is_empty() && !message.contains("SKOFANOTHERACCOUNT"), "{message}");
+    write_hyper_config(&folder, EVERY_REGION, &place.cloud.access_key, &place.cloud.secret_key)?;
+    connector.ready(&client).await?;
+    connector.kill()?;
+    assert!(!connector.log().contains("SKOFANOTHERACCOUNT"), "the log holds a key");
+    told_no_key(&connector, &place)?;
+    let violations = place.cloud.state()?["violations"].as_array().cloned().unwrap_or_default();
+    let says = "the signature does not match the request and the secret key";
+    assert!(!violations.is_empty(), "nothing was signed with the other key");
+    assert!(violations.iter().all(|own| own.as_str().is_some_and(|own| own.contains(says))), "{violations:?}");
+    // They were meant.
+    place.cloud.set("violations", &json!([]))
+}
+
+#[tokio::test]
+async fn a_folder_without_what_is_needed_is_refused_by_name() -> Result<()> {
+    let place = place().await?;
+    let client = place.cluster.client().await?;
+    let folder = place.cluster.folder.join(format!("dot-hyper-{}", number()));
+    std::fs::create_dir_all(&folder)?;
+    let refused = async |says: &str| -> Result<()> {
+        let mut connector = Connector::configured(&place, &client, &folder, false).await?;
+        let code = eventually("the refusal", 20, async || Ok(connector.child.try_wait()?)).await?;
+        let log = connector.log();
+        assert!(!code.success() && log.contains(says) && log.contains("config.json"), "{log}");
+        assert!(!log.contains("SKCANARY"), "{log}");
+        Ok(())
+    };
+    refused("can't be read").await?;
+    std::fs::write(folder.join("config.json"), "SKCANARY")?;
+    refused("is no JSON").await?;
+    write_hyper_config(&folder, "tcp://eu-central-1.hyper.sh:443", "AK", "SKCANARY")?;
+    refused(EVERY_REGION).await?;
+    write_hyper_config(&folder, EVERY_REGION, "", "SKCANARY")?;
+    refused("has no `accesskey`").await
 }
 
 /// A pod on the node.

@@ -5,6 +5,7 @@
 //! | `GET /state` | what the account has, how often each call was made, and what was not as the documents say |
 //! | `POST /faults` | what is to go wrong ([`Fault`]), in place of what was set before |
 //! | `POST /quotas` | how much there may be |
+//! | `POST /violations` | `[]`: what was not as the documents say, and was meant, is forgotten |
 //! | `POST /list-without-state` | `true`: lists tell states only in sentences, as some of Hyper.sh's answers do |
 
 use http::Request;
@@ -38,6 +39,7 @@ async fn handle(cloud: &Cloud, request: Request<Incoming>) -> Result<Answer, Ref
         }
         "POST /faults" => state.faults = read::<Vec<Fault>>(&body)?,
         "POST /quotas" => state.quotas = read::<Quotas>(&body)?,
+        "POST /violations" => state.violations = read(&body)?,
         "POST /list-without-state" => state.list_without_state = read(&body)?,
         _ => return Err(Refusal::new(404, format!("there is no {call}"))),
     }
