@@ -25,6 +25,7 @@ mod operator_secrets;
 mod restart;
 mod secrets;
 mod shared;
+mod swaps_under_load;
 mod templates;
 mod traces;
 mod virtual_kubelet;
