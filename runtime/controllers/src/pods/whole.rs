@@ -113,7 +113,8 @@ impl Whole {
         let trouble = self.trouble.as_mut().and_then(|trouble| trouble.retry_at.as_mut());
         let ending = self.ending.iter_mut();
         let ending = ending.flat_map(|own| [Some(&mut own.until), own.told.as_mut(), own.retry_at.as_mut()]);
-        for at in ending.flatten().chain(trouble).chain(&mut self.again_at) {
+        let replaced = self.replaced.iter_mut().map(|own| &mut own.again_at);
+        for at in ending.flatten().chain(trouble).chain(&mut self.again_at).chain(replaced) {
             move_by(at, moved);
         }
     }
@@ -315,16 +316,6 @@ fn end(whole: &mut Whole, key: &PodKey, object: Option<&Object>, now: Timestamp,
     todo.effects.push(Effect::Delete { reference, grace });
 }
 
-/// Has the backend remove what is left, once the last states are written.
-fn forget(whole: &mut Whole, key: &PodKey, object: Option<&Object>, now: Timestamp, todo: &mut Todo) {
-    let reference = whole.reference(key, object);
-    let ending = whole.ending.get_or_insert_with(|| Ending::new(now));
-    if ending.busy || object.is_none() {
-        return;
-    }
-    if ending.forgetting
-        && let Some(at) = ending.retry_at.filter(|at| *at > now)
-    {
 /// A replaced attempt that is still there is not wanted any more: it is ended, and then forgotten.
 fn end_replaced(whole: &mut Whole, key: &PodKey, seen: &Observation, last: &Object, now: Timestamp, todo: &mut Todo) {
     whole.replaced.retain(|asked| asked.again_at > now);
@@ -355,3 +346,13 @@ fn has_ended(seen: &Observation) -> bool {
     ending.busy = true;
     todo.effects.push(Effect::Forget { reference });
 }
+/// Has the backend remove what is left, once the last states are written.
+fn forget(whole: &mut Whole, key: &PodKey, object: Option<&Object>, now: Timestamp, todo: &mut Todo) {
+    let reference = whole.reference(key, object);
+    let ending = whole.ending.get_or_insert_with(|| Ending::new(now));
+    if ending.busy || object.is_none() {
+        return;
+    }
+    if ending.forgetting
+        && let Some(at) = ending.retry_at.filter(|at| *at > now)
+    {
