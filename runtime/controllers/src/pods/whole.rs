@@ -316,6 +316,16 @@ fn end(whole: &mut Whole, key: &PodKey, object: Option<&Object>, now: Timestamp,
     todo.effects.push(Effect::Delete { reference, grace });
 }
 
+/// Has the backend remove what is left, once the last states are written.
+fn forget(whole: &mut Whole, key: &PodKey, object: Option<&Object>, now: Timestamp, todo: &mut Todo) {
+    let reference = whole.reference(key, object);
+    let ending = whole.ending.get_or_insert_with(|| Ending::new(now));
+    if ending.busy || object.is_none() {
+        return;
+    }
+    if ending.forgetting
+        && let Some(at) = ending.retry_at.filter(|at| *at > now)
+    {
 /// A replaced attempt that is still there is not wanted any more: it is ended, and then forgotten.
 fn end_replaced(whole: &mut Whole, key: &PodKey, seen: &Observation, last: &Object, now: Timestamp, todo: &mut Todo) {
     whole.replaced.retain(|asked| asked.again_at > now);
@@ -346,13 +356,3 @@ fn has_ended(seen: &Observation) -> bool {
     ending.busy = true;
     todo.effects.push(Effect::Forget { reference });
 }
-/// Has the backend remove what is left, once the last states are written.
-fn forget(whole: &mut Whole, key: &PodKey, object: Option<&Object>, now: Timestamp, todo: &mut Todo) {
-    let reference = whole.reference(key, object);
-    let ending = whole.ending.get_or_insert_with(|| Ending::new(now));
-    if ending.busy || object.is_none() {
-        return;
-    }
-    if ending.forgetting
-        && let Some(at) = ending.retry_at.filter(|at| *at > now)
-    {
