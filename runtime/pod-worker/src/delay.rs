@@ -7,7 +7,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::observation::Start;
 use crate::pod::after;
@@ -31,6 +31,13 @@ pub(crate) struct Wait {
 impl Wait {
     pub(crate) fn new(from: Timestamp, length: Duration) -> Self {
         Self { until: after(from, length), length }
+    }
+
+    /// The same, after the clock was set by so much.
+    pub(crate) fn clock_set(&mut self, by: SignedDuration) {
+        if self.until != Timestamp::MIN {
+            self.until = self.until.saturating_add(by).unwrap_or(self.until);
+        }
     }
 
     /// One that is over.

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PodStatus;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use pod_worker::machine::{self, Machine};
 use pod_worker::observation::Observation;
 use pod_worker::{PodView, TerminationMessage, Verdict, Waiting, Work, has_run, status};
@@ -108,7 +107,7 @@ pub(crate) enum Report {
 /// How the backend is driven for this pod.
 #[derive(Debug)]
 pub(super) enum Plan {
-    Whole(Whole),
+    Whole(Box<Whole>),
     Containers(Box<Machine>),
 }
 
@@ -124,12 +123,12 @@ pub(super) struct Told {
 #[derive(Debug, Default)]
 struct Writing {
     in_flight: bool,
-    /// Computed last, and not seen at the API server yet.
+    /// What is being written.
     pending: Option<Arc<PodStatus>>,
-    /// The API server took it.
-    taken: bool,
-    /// `status.startTime` as it was written first, whether that came to anything or not.
-    start_time: Option<Time>,
+    /// What the API server took last, until it tells of it.
+    taken: Option<Arc<PodStatus>>,
+    /// What was written, if nobody knows whether that came to anything: the answer may have been lost.
+    unsure: Option<Arc<PodStatus>>,
     /// Version of the object that the last write made.
     own_version: String,
     failures: u32,
@@ -169,7 +168,7 @@ pub(crate) struct Core {
 impl Core {
     pub fn new(key: PodKey, context: &Context) -> Self {
         let plan =
-            if context.is_whole { Plan::Whole(Whole::default()) } else { Plan::Containers(Box::new(Machine::new())) };
+            if context.is_whole { Plan::Whole(Box::default()) } else { Plan::Containers(Box::new(Machine::new())) };
         Self {
             key,
             record: None,
@@ -215,11 +214,15 @@ impl Core {
             let by = now.saturating_add(grace).unwrap_or(Timestamp::MAX);
             self.delete_by = Some(self.delete_by.map_or(by, |earlier| earlier.min(by)));
         }
-        if !self.writing.in_flight && !is_older(&record.version, &self.writing.own_version) {
-            self.writing.pending = None;
+        if !is_older(&record.version, &self.writing.own_version) {
+            self.writing.taken = None;
         }
         self.parsed = None;
-        self.record = Some(Arc::new(record));
+        let (known, record) = (self.record.take(), Arc::new(record));
+        if let (true, Plan::Whole(whole), Some(known)) = (unchanged, &mut self.plan, known) {
+            whole.renew(&known, &record);
+        }
+        self.record = Some(record);
         // What was written by us is what was computed from all that is known.
         !(own && unchanged)
     }
@@ -338,9 +341,8 @@ impl Core {
         if self.record.is_some() {
             todo.effects.push(Effect::Report);
         }
-        if todo.effects.iter().all(|effect| matches!(effect, Effect::Report)) && todo.wake_at.is_none() {
-            self.rest();
-        }
+        // Parsed, a pod takes ten times its text, and what it waits for now may take long.
+        self.rest();
         todo
     }
 
@@ -415,12 +417,14 @@ impl Core {
 
     /// The status that the next one goes on from: the last that was computed, or the API server's.
     pub(super) fn base_status(&self, parsed: &Parsed) -> Arc<PodStatus> {
-        self.writing.pending.clone().unwrap_or_else(|| {
-            let mut status = parsed.status.clone();
-            // It may be there already: the answer to a write can be lost, and what it wrote be told later.
-            status.start_time = status.start_time.or_else(|| self.writing.start_time.clone());
-            Arc::new(status)
-        })
+        if let Some(pending) = &self.writing.pending {
+            return pending.clone();
+        }
+        let mut status = self.writing.taken.clone().unwrap_or_else(|| Arc::new(parsed.status.clone()));
+        if let Some(unsure) = &self.writing.unsure {
+            unsure::carry_over(Arc::make_mut(&mut status), unsure);
+        }
+        status
     }
 
     /// What the API server is to be told now. After [`Report::Patch`] and [`Report::Delete`] the answer is to be told with
@@ -440,6 +444,7 @@ impl Core {
         }
         self.withhold();
         let Some(parsed) = self.parsed() else { return Report::Nothing };
+        self.rest();
         let status = self.base_status(&parsed);
         let empty = Observation::default();
         let computed = if self.finished_before() {
@@ -458,28 +463,22 @@ impl Core {
             })
         };
         // What the API server took is there, though it was not told of it yet.
-        let told = self.writing.pending.is_none() || !self.writing.taken;
-        let there = if told { &parsed.status } else { &*status };
-        match status::patch(&self.key.uid, there, &computed) {
+        let taken = self.writing.taken.clone();
+        match status::patch(&self.key.uid, taken.as_deref().unwrap_or(&parsed.status), &computed) {
             Some(patch) if !self.is_gone() => {
                 if let Some(at) = self.writing.apart_until.filter(|at| is_ahead(*at, now, APART)) {
                     return Report::Later(at);
                 }
                 self.writing.in_flight = true;
                 self.writing.gather_until = None;
-                self.writing.start_time.clone_from(&computed.start_time);
                 self.writing.pending = Some(Arc::new(computed));
-                self.writing.taken = false;
                 Report::Patch(patch)
             }
             _ if self.is_to_be_deleted(&parsed, &computed) => {
                 self.writing.in_flight = true;
                 Report::Delete
             }
-            _ => {
-                self.rest();
-                Report::Nothing
-            }
+            _ => Report::Nothing,
         }
     }
 
@@ -488,6 +487,7 @@ impl Core {
         self.record.as_ref().is_some_and(|record| record.finished)
             && self.writing.own_version.is_empty()
             && self.writing.pending.is_none()
+            && self.writing.taken.is_none()
             && !self.seen.as_ref().is_some_and(has_anything)
     }
 
@@ -523,11 +523,9 @@ impl Core {
         match result {
             Ok(version) => {
                 self.writing.failures = 0;
+                self.writing.unsure = None;
                 let told = self.record.as_ref().is_some_and(|record| !is_older(&record.version, &version));
-                if told {
-                    self.writing.pending = None;
-                }
-                self.writing.taken = !told;
+                self.writing.taken = self.writing.pending.take().filter(|_| !told);
                 self.writing.own_version = version;
                 self.writing.not_before = None;
                 self.writing.apart_until = Some(later(now, APART));
@@ -535,7 +533,7 @@ impl Core {
                 self.delete_by.map(|_| now)
             }
             Err(retry_after) => {
-                self.writing.pending = None;
+                self.writing.unsure = self.writing.pending.take().or_else(|| self.writing.unsure.take());
                 let own = || FIRST_PAUSE * 2_u32.saturating_pow(self.writing.failures.min(10));
                 let pause = retry_after.unwrap_or_else(own).min(LONGEST_PAUSE);
                 self.writing.failures = self.writing.failures.saturating_add(1);
@@ -583,6 +581,7 @@ pub(super) fn view<'a>(parsed: &'a Parsed, status: &'a PodStatus) -> PodView<'a>
 }
 
 mod set_clock;
+mod unsure;
 pub(super) use set_clock::move_by;
 #[cfg(test)]
 mod tests;

@@ -54,7 +54,17 @@ struct Heap {
     entries: BinaryHeap<Reverse<Entry>>,
     /// What the clock was set by when it was looked at last.
     set_by: SignedDuration,
+    /// It was set while there were entries.
+    was_set: bool,
     number: u64,
+}
+
+impl Heap {
+    /// Before each entry that is made, too: a clock that was set there and back shows in what was noted in between.
+    fn look_at_clock(&mut self) {
+        let set_by = clock::set_by();
+        self.was_set |= std::mem::replace(&mut self.set_by, set_by) != set_by;
+    }
 }
 
 /// The timer of a node's pods.
@@ -78,9 +88,10 @@ impl Timer {
             return;
         }
         let mut heap = self.heap.lock().unwrap_or_else(PoisonError::into_inner);
+        heap.look_at_clock();
         heap.number += 1;
         let number = heap.number;
-        let first = heap.entries.peek().is_none_or(|Reverse(first)| at < first.at);
+        let first = heap.was_set || heap.entries.peek().is_none_or(|Reverse(first)| at < first.at);
         heap.entries.push(Reverse(Entry { at, number, what, cell: Arc::downgrade(cell) }));
         drop(heap);
         if first {
@@ -101,11 +112,12 @@ impl Timer {
             () = tokio::time::sleep(sleep) => {}
             () = self.earlier.notified() => {}
         }
-        let (now, set_by) = (clock::now(), clock::set_by());
+        let now = clock::now();
         // When the clock was set all of them say anew what they wait for.
         let was_set = {
             let mut heap = self.heap.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut heap.set_by, set_by) != set_by
+            heap.look_at_clock();
+            std::mem::take(&mut heap.was_set)
         };
         loop {
             let due = {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PodStatus;
 use pod_worker::observation::{Object, ObjectState, Observation, Phase};
-use pod_worker::{Waiting, is_over};
+use pod_worker::{Waiting, is_over, spec_hash};
 use provider::{PodKey, PodRef};
 
 use super::changes;
@@ -119,6 +119,13 @@ impl Whole {
         }
     }
 
+    /// The pod has this record now, which says the same of it: what was given need not be kept beside it.
+    pub fn renew(&mut self, known: &Arc<Record>, record: &Arc<Record>) {
+        if self.given.as_ref().is_some_and(|given| Arc::ptr_eq(given, known)) {
+            self.given = Some(record.clone());
+        }
+    }
+
     /// A create or update came back.
     pub fn called(&mut self, now: Timestamp, given: Option<Arc<Record>>, result: Result<Option<Duration>, CallFailed>) {
         self.busy = false;
@@ -215,7 +222,8 @@ pub(super) fn plan(core: &mut Core, now: Timestamp, todo: &mut Todo) {
         let until = later(now, record.grace_period());
         end(whole, key, object, now, until, todo);
     } else if !record.finished && !over {
-        run(whole, &record, object, now, todo);
+        let others = made_of_others(&parsed, seen);
+        run(whole, &record, object, &others, now, todo);
     }
     *told = Told { work: None, waiting: whole.waiting(&parsed, seen), messages: Vec::new() };
 }
@@ -237,8 +245,28 @@ impl Whole {
     }
 }
 
+/// Paths of the images that containers should be made of, and are not.
+fn made_of_others(parsed: &Parsed, seen: &Observation) -> Vec<String> {
+    let inits = parsed.spec.init_containers.iter().flatten().enumerate().map(|(at, own)| ("initContainers", at, own));
+    let all = inits.chain(parsed.spec.containers.iter().enumerate().map(|(at, own)| ("containers", at, own)));
+    let is_other = |name: &str, image: &str| {
+        let made = seen.latest(name).and_then(|start| start.spec_hash);
+        made.is_some_and(|made| made != spec_hash(name, image))
+    };
+    all.filter(|(_, _, own)| is_other(&own.name, own.image.as_deref().unwrap_or_default()))
+        .map(|(field, at, _)| format!("spec.{field}[{at}].image"))
+        .collect()
+}
+
 /// Makes it, makes it again, or tells what changed.
-fn run(whole: &mut Whole, record: &Arc<Record>, object: Option<&Object>, now: Timestamp, todo: &mut Todo) {
+fn run(
+    whole: &mut Whole,
+    record: &Arc<Record>,
+    object: Option<&Object>,
+    made_of_others: &[String],
+    now: Timestamp,
+    todo: &mut Todo,
+) {
     if whole.busy {
         return;
     }
@@ -271,8 +299,12 @@ fn run(whole: &mut Whole, record: &Arc<Record>, object: Option<&Object>, now: Ti
         todo.wake(at);
     }
     match &whole.given {
-        // After a start of the host what was given is not known; it is taken to be what is there.
-        None => whole.given = Some(record.clone()),
+        // After a start of the host what was given is not known; it is taken to be what is there, unless that says else.
+        None if made_of_others.is_empty() => whole.given = Some(record.clone()),
+        None => {
+            whole.busy = true;
+            todo.effects.push(Effect::Update { attempt: whole.attempt, changed: made_of_others.to_vec() });
+        }
         Some(given) => {
             let changed = changes::between(given, record);
             if !changed.is_empty() {
@@ -316,16 +348,6 @@ fn end(whole: &mut Whole, key: &PodKey, object: Option<&Object>, now: Timestamp,
     todo.effects.push(Effect::Delete { reference, grace });
 }
 
-/// Has the backend remove what is left, once the last states are written.
-fn forget(whole: &mut Whole, key: &PodKey, object: Option<&Object>, now: Timestamp, todo: &mut Todo) {
-    let reference = whole.reference(key, object);
-    let ending = whole.ending.get_or_insert_with(|| Ending::new(now));
-    if ending.busy || object.is_none() {
-        return;
-    }
-    if ending.forgetting
-        && let Some(at) = ending.retry_at.filter(|at| *at > now)
-    {
 /// A replaced attempt that is still there is not wanted any more: it is ended, and then forgotten.
 fn end_replaced(whole: &mut Whole, key: &PodKey, seen: &Observation, last: &Object, now: Timestamp, todo: &mut Todo) {
     whole.replaced.retain(|asked| asked.again_at > now);
@@ -349,6 +371,16 @@ fn has_ended(seen: &Observation) -> bool {
     seen.object().is_some_and(over) || exited
 }
 
+/// Has the backend remove what is left, once the last states are written.
+fn forget(whole: &mut Whole, key: &PodKey, object: Option<&Object>, now: Timestamp, todo: &mut Todo) {
+    let reference = whole.reference(key, object);
+    let ending = whole.ending.get_or_insert_with(|| Ending::new(now));
+    if ending.busy || object.is_none() {
+        return;
+    }
+    if ending.forgetting
+        && let Some(at) = ending.retry_at.filter(|at| *at > now)
+    {
         todo.wake(at);
         return;
     }

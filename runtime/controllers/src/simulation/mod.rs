@@ -12,8 +12,8 @@ mod provider;
 mod server;
 mod world;
 
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use world::World;

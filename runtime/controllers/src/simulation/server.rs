@@ -52,6 +52,7 @@ pub struct State {
     compacted: u64,
     /// Lists that are gone on with, each with its version.
     lists: BTreeMap<u64, (u64, Vec<Value>)>,
+    lists_made: u64,
     /// Counts how often watches were cut.
     cuts: u64,
 }
@@ -97,6 +98,7 @@ impl Server {
             events: Vec::new(),
             compacted: 0,
             lists: BTreeMap::new(),
+            lists_made: 0,
             cuts: 0,
         };
         Self(Arc::new(Inner { state: Mutex::new(state), changed: Notify::new(), notes }))
@@ -346,8 +348,9 @@ impl State {
             None => {
                 let own = self.objects.iter().filter(|((of, _), object)| asked.fits(of, object));
                 let items = own.map(|(_, object)| object.clone()).collect();
-                self.lists.insert(self.requests, (self.version, items));
-                (self.requests, 0)
+                self.lists_made += 1;
+                self.lists.insert(self.lists_made, (self.version, items));
+                (self.lists_made, 0)
             }
         };
         let Some((version, items)) = self.lists.get(&list) else {

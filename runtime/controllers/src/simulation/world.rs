@@ -68,8 +68,7 @@ impl World {
             takes: Duration::from_millis(rng.u64(1..takes)),
         };
         let faults = (faults(0.3, 0.02, 4_000), faults(0.4, 0.06, 2_000));
-        let mut world =
-            Self { rng, notes, server, shared: Arc::new(shared), process: None, faults, made: 0 };
+        let mut world = Self { rng, notes, server, shared: Arc::new(shared), process: None, faults, made: 0 };
         world.notes.say(|| format!("seed {seed}: runs {}", if is_whole { "whole pods" } else { "containers" }));
         world.scenario().await.map_err(|wrong| {
             let mut all = world.notes.all_wrong();
@@ -256,8 +255,9 @@ impl World {
     /// Somebody gives a container another image, or the pod a label.
     fn change(&mut self, mut pod: Value) {
         if self.rng.bool() && pod["spec"]["restartPolicy"] == "Always" {
-            pod["spec"]["containers"][0]["image"] =
-                format!("registry.example.com/serves:v{}", self.rng.u8(1..9)).into();
+            // Never one that it had before.
+            self.made += 1;
+            pod["spec"]["containers"][0]["image"] = format!("registry.example.com/serves:v{}", self.made + 1).into();
             pod["metadata"]["generation"] = (pod["metadata"]["generation"].as_i64().unwrap_or(0) + 1).into();
         } else {
             pod["metadata"]["labels"] = json!({ "n": self.rng.u8(..).to_string() });

@@ -23,7 +23,7 @@ mod start;
 mod stop;
 mod trace;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::delay::Wait;
 use crate::host::{TerminationMessage, Work};
@@ -98,6 +98,23 @@ impl Machine {
         let (action, since) = self.in_flight.swap_remove(place);
         self.revision = self.revision.saturating_add(1);
         self.results.push(Finished { action, since, at: now, revision: self.revision, result });
+    }
+
+    /// The clock was set by so much: what is waited for takes as long as it was meant to.
+    pub fn clock_set(&mut self, by: SignedDuration) {
+        self.until.iter_mut().for_each(|until| until.clock_set(by));
+        self.endings.iter_mut().for_each(|ending| ending.clock_set(by));
+        for (_, since) in &mut self.in_flight {
+            *since = since.saturating_add(by).unwrap_or(*since);
+        }
+        for finished in &mut self.results {
+            finished.since = finished.since.saturating_add(by).unwrap_or(finished.since);
+            finished.at = finished.at.saturating_add(by).unwrap_or(finished.at);
+        }
+        let troubles = self.slots.iter_mut().map(|slot| &mut slot.trouble).chain([&mut self.sandbox.trouble]);
+        for trouble in troubles.flatten() {
+            trouble.retry.iter_mut().for_each(|retry| retry.clock_set(by));
+        }
     }
 
     /// Something that failed may go well now (a ConfigMap came to be): tries everything again that waits after a

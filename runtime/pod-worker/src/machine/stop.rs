@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Machine;
 use super::action::Action;
@@ -46,6 +46,12 @@ impl Ending {
     fn new(container: Option<&str>, attempt: u32, until: Timestamp) -> Self {
         let kills = container.is_none();
         Self { container: container.map(Into::into), attempt, until, kills, failures: 0, next: None, answered: None }
+    }
+
+    /// The clock was set by so much.
+    pub(super) fn clock_set(&mut self, by: SignedDuration) {
+        self.until = self.until.saturating_add(by).unwrap_or(self.until);
+        self.next.iter_mut().for_each(|next| next.clock_set(by));
     }
 
     fn is(&self, container: Option<&str>, attempt: u32) -> bool {

@@ -18,8 +18,9 @@ impl Core {
         for at in waits.into_iter().flatten() {
             move_by(at, moved);
         }
-        if let Plan::Whole(whole) = &mut self.plan {
-            whole.clock_set(moved);
+        match &mut self.plan {
+            Plan::Whole(whole) => whole.clock_set(moved),
+            Plan::Containers(machine) => machine.clock_set(moved),
         }
     }
 }
