@@ -1,21 +1,23 @@
-//! Calls that fail on purpose, always the same ones for the same seed: whether the n-th call of a kind for a pod fails
-//! depends on the seed, the kind, the pod's UID and n alone, and not on what else goes on. n starts at 0 when the host
-//! does.
+//! Calls that fail or hang on purpose, always the same ones for the same seed: what becomes of the n-th call of a kind for
+//! a pod depends on the seed, the kind, the pod's UID and n alone, and not on what else goes on. n starts at 0 when the
+//! host does. One that hangs does nothing and never returns: the host ends it when its time is over.
 
-use vk_provider_sdk::host::{cache, store::Condition};
+use vk_provider_sdk::host::{cache, clock, store::Condition};
 use vk_provider_sdk::{Error, Result, code, time};
 
 use crate::hash;
 
-/// The calls that can fail. `describe` never does.
+/// The calls that can fail or hang. `describe` never does.
 const CALLS: &[&str] =
     &["create", "update", "delete", "forget", "list", "refresh", "logs", "stats", "restart-container"];
 
-/// Which calls fail, and how.
+/// Which calls fail or hang, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Faults {
     /// Share of the calls that fail, 0 to 1.
     pub rate: f64,
+    /// Share of the calls that hang, 0 to 1; of those that don't fail.
+    pub hang: f64,
     /// Kinds of calls that may; empty: all.
     pub calls: Vec<String>,
     /// The code of the error.
@@ -26,7 +28,7 @@ pub struct Faults {
 
 impl Default for Faults {
     fn default() -> Self {
-        Self { rate: 0.0, calls: Vec::new(), code: code::UNAVAILABLE.to_owned(), seed: 0 }
+        Self { rate: 0.0, hang: 0.0, calls: Vec::new(), code: code::UNAVAILABLE.to_owned(), seed: 0 }
     }
 }
 
@@ -36,25 +38,30 @@ impl Faults {
         text.split(',').map(|call| CALLS.contains(&call).then(|| call.to_owned())).collect()
     }
 
-    /// Fails if it is this call's turn. `uid` is empty for calls that are for no one pod.
-    pub fn check(&self, call: &str, uid: &str) -> Result<()> {
-        if self.rate <= 0.0 || !(self.calls.is_empty() || self.calls.iter().any(|own| own == call)) {
+    /// Fails or hangs if it is this call's turn. `uid` is empty for calls that are for no one pod.
+    pub async fn check(&self, call: &str, uid: &str) -> Result<()> {
+        let may = self.calls.is_empty() || self.calls.iter().any(|own| own == call);
+        if !may || self.rate <= 0.0 && self.hang <= 0.0 {
             return Ok(());
         }
         let number = count(call, uid)?;
-        if self.fails(call, uid, number) {
+        if self.is_drawn("fail", self.rate, call, uid, number) {
             return Err(Error::new(
                 &self.code,
                 format!("mock: call {number} of {call} fails, as the setting `fail` has it"),
             ));
         }
+        while self.is_drawn("hang", self.hang, call, uid, number) {
+            clock::sleep(3600 * time::SECOND).await;
+        }
         Ok(())
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a share of all calls needs no more")]
-    fn fails(&self, call: &str, uid: &str, number: u64) -> bool {
-        let drawn = hash(&[&self.seed.to_le_bytes(), call.as_bytes(), uid.as_bytes(), &number.to_le_bytes()]);
-        (drawn >> 11) as f64 / ((1_u64 << 53) as f64) < self.rate
+    fn is_drawn(&self, what: &str, share: f64, call: &str, uid: &str, number: u64) -> bool {
+        let seed = self.seed.to_le_bytes();
+        let drawn = hash(&[&seed, what.as_bytes(), call.as_bytes(), uid.as_bytes(), &number.to_le_bytes()]);
+        (drawn >> 11) as f64 / ((1_u64 << 53) as f64) < share
     }
 }
 
@@ -77,14 +84,26 @@ fn count(call: &str, uid: &str) -> Result<u64> {
 mod tests {
     use super::*;
 
+    fn drawn(faults: &Faults, what: &str, share: f64) -> Vec<u64> {
+        (0..10_000).filter(|n| faults.is_drawn(what, share, "create", "uid", *n)).collect()
+    }
+
     #[test]
     fn the_share_that_fails_is_the_one_asked_for_and_the_same_every_time() {
-        let faults = Faults { rate: 0.3, seed: 1, ..Faults::default() };
-        let failed = |faults: &Faults| (0..10_000).filter(|n| faults.fails("create", "uid", *n)).collect::<Vec<_>>();
-        let first = failed(&faults);
+        let faults = Faults { seed: 1, ..Faults::default() };
+        let first = drawn(&faults, "fail", 0.3);
         assert!((2_800..3_200).contains(&first.len()), "{}", first.len());
-        assert_eq!(first, failed(&faults));
-        assert_ne!(first, failed(&Faults { seed: 2, ..faults.clone() }));
-        assert_eq!(failed(&Faults { rate: 1.0, ..faults }).len(), 10_000);
+        assert_eq!(first, drawn(&faults, "fail", 0.3));
+        assert_ne!(first, drawn(&Faults { seed: 2, ..Faults::default() }, "fail", 0.3));
+        assert_eq!(drawn(&faults, "fail", 1.0).len(), 10_000);
+        assert!(drawn(&faults, "fail", 0.0).is_empty());
+    }
+
+    #[test]
+    fn which_calls_hang_has_nothing_to_do_with_which_fail() {
+        let faults = Faults { seed: 1, ..Faults::default() };
+        let (fail, hang) = (drawn(&faults, "fail", 0.3), drawn(&faults, "hang", 0.3));
+        let both = fail.iter().filter(|n| hang.contains(n)).count();
+        assert!((700..1_100).contains(&both), "{both}");
     }
 }

@@ -31,13 +31,13 @@ vk_provider_sdk::export_logs!(Mock);
 vk_provider_sdk::export_stats!(Mock);
 vk_provider_sdk::export_restart!(Mock);
 
-/// What a call starts with: its settings, once it was delayed and may have failed.
+/// What a call starts with: its settings, once it was delayed and may have failed or hung.
 async fn begin(call: &str, uid: &str) -> Result<Settings> {
     let settings = Settings::read()?;
     if settings.delay > 0 {
         clock::sleep(settings.delay).await;
     }
-    settings.faults.check(call, uid)?;
+    settings.faults.check(call, uid).await?;
     Ok(settings)
 }
 

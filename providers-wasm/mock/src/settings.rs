@@ -28,7 +28,7 @@ pub struct Settings {
     pub run_for: Option<u64>,
     /// With which code they then end.
     pub exit_code: i32,
-    /// Which calls fail.
+    /// Which calls fail or hang.
     pub faults: Faults,
 }
 
@@ -95,6 +95,7 @@ impl Settings {
                 "run-for" => set(&mut own.run_for, time::parse_duration(value).map(Some)),
                 "exit-code" => set(&mut own.exit_code, value.parse().ok().filter(|code| (0..=255).contains(code))),
                 "fail" => set(&mut own.faults.rate, value.parse().ok().filter(|rate| (0.0..=1.0).contains(rate))),
+                "hang" => set(&mut own.faults.hang, value.parse().ok().filter(|rate| (0.0..=1.0).contains(rate))),
                 "fail-in" => set(&mut own.faults.calls, Faults::calls(value)),
                 "fail-with" => set(&mut own.faults.code, Some(value.clone())),
                 "seed" => set(&mut own.faults.seed, value.parse().ok()),
@@ -139,6 +140,7 @@ mod tests {
             ("run-for", "5s"),
             ("exit-code", "3"),
             ("fail", "0.3"),
+            ("hang", "0.05"),
             ("fail-in", "create,list"),
             ("fail-with", "throttled"),
             ("seed", "7"),
@@ -149,6 +151,7 @@ mod tests {
         assert_eq!(own.provider_id, "mock://rack-1/web");
         assert_eq!((own.delay, own.run_for, own.exit_code), (20_000_000, Some(5 * time::SECOND), 3));
         assert_eq!(own.faults.calls, ["create", "list"]);
+        assert_eq!((own.faults.rate, own.faults.hang), (0.3, 0.05));
         assert_eq!((own.faults.code.as_str(), own.faults.seed), ("throttled", 7));
     }
 
@@ -160,6 +163,7 @@ mod tests {
             ("others.nvidia.com/gpu", "some"),
             ("others.", "1"),
             ("fail", "1.5"),
+            ("hang", "-1"),
             ("fail-in", "create,exec"),
             ("exit-code", "256"),
             ("ip-range", "10.90.0.1/16"),
