@@ -6,12 +6,14 @@ mod cluster;
 mod engine;
 mod hyper_cloud;
 mod node;
+mod proxy;
 mod wait;
 
 pub use cluster::Cluster;
 pub use engine::Engine;
 pub use hyper_cloud::HyperCloud;
 pub use node::{Node, NodeBuilder, component, test_component};
+pub use proxy::{Faults, Proxy};
 pub use wait::{eventually, within};
 
 use std::path::{Path, PathBuf};

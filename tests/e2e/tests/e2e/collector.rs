@@ -1,9 +1,6 @@
 //! A collector of traces: takes OTLP over HTTP as the specification has it, and keeps what it got.
 
 use std::convert::Infallible;
-use std::fs::File;
-use std::net::TcpListener;
-use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, anyhow};
@@ -17,7 +14,6 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// A collector inside the cluster's network namespace. It ends with its test's runtime.
 pub struct Collector {
@@ -28,7 +24,7 @@ pub struct Collector {
 
 impl Collector {
     pub fn start(cluster: &Cluster) -> Result<Self> {
-        let listener = listener(cluster)?;
+        let listener = cluster.listener("127.0.0.1")?;
         listener.set_nonblocking(true)?;
         let url = format!("http://{}", listener.local_addr()?);
         let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -73,16 +69,6 @@ impl Collector {
             anyhow!("{error}; there are {names:?}")
         })
     }
-}
-
-/// A socket of the namespace, which this process is not in: a namespace is a thread's.
-fn listener(cluster: &Cluster) -> Result<TcpListener> {
-    let namespace = File::open(format!("/run/netns/{}", cluster.netns))?;
-    let made = std::thread::spawn(move || -> Result<TcpListener> {
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-        Ok(TcpListener::bind("127.0.0.1:0")?)
-    });
-    made.join().map_err(|_| anyhow!("the thread of the namespace ended"))?
 }
 
 async fn take(request: Request<Incoming>, kept: Arc<Mutex<Vec<Bytes>>>) -> Result<Response<Full<Bytes>>, Infallible> {

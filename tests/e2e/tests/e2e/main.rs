@@ -4,6 +4,7 @@
 //! engine or an API server have their own.
 
 mod api_server_down;
+mod churn;
 mod collector;
 mod command_line;
 mod config_map_source;
@@ -13,9 +14,11 @@ mod deployment;
 mod engine_down;
 mod environment;
 mod failing_pods;
+mod faults;
 mod files;
 mod gc;
 mod hyper_cloud;
+mod idle;
 mod joining;
 mod least_privilege;
 mod log_lines;
