@@ -2,7 +2,7 @@
 //! crash, sandboxes that are lost, pulls and calls that fail or whose answer is lost, old observations, an API server
 //! that does not take what is written, restarts of the host at any moment, deletions with any grace period.
 //!
-//! Each scenario follows from its seed alone. `SEED=n` runs one and prints what happens in it; `SCENARIOS=n` runs more.
+//! Each scenario follows from its seed alone. `VK_SEED=n` runs one and prints what happens in it; `SCENARIOS=n` runs more.
 
 #![expect(
     clippy::unwrap_used,
@@ -25,7 +25,7 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn every_scenario_keeps_its_promises() {
-    if let Some(seed) = number("SEED") {
+    if let Some(seed) = number("VK_SEED") {
         World::new(seed, true).run();
         return;
     }
@@ -49,6 +49,6 @@ fn every_scenario_keeps_its_promises() {
         }
     });
     let failed = failed.into_inner();
-    assert!(failed == u64::MAX, "scenario {failed} failed; run it alone with SEED={failed}");
+    assert!(failed == u64::MAX, "scenario {failed} failed; run it alone with VK_SEED={failed}");
     println!("{scenarios} scenarios, {} steps in {:?}", steps.into_inner(), began.elapsed());
 }
