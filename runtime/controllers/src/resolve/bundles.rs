@@ -250,9 +250,11 @@ impl Observer {
             Event::Listed => {
                 let Some(next) = self.next.take() else { return };
                 let before = std::mem::replace(&mut lock(&self.known).bundles, next.clone());
-                let first = self.listed.send_replace(Some(Ok(()))) != Some(Ok(()));
-                if !first && before != next {
-                    self.tell();
+                // Who asked first waits for it, and need not be told.
+                match self.listed.send_replace(Some(Ok(()))) {
+                    Some(Err(_)) => self.tell(),
+                    Some(Ok(())) if before != next => self.tell(),
+                    _ => {}
                 }
             }
             // What was read stays; only who has nothing yet hears of it.

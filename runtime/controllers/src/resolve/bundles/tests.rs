@@ -147,6 +147,11 @@ fn only_what_changes_a_bundle_is_told() {
     after(Event::Applied(object(&block(TWO))));
     assert_eq!(after(Event::Listed), 1, "a new list of the same");
     assert_eq!(after(Event::Deleted(object(&block(TWO)))), 2);
+    // Who was told that they can't be read is told that they can.
+    observer.listed.send_replace(Some(Err("no".to_owned())));
+    observer.see(Event::Listing);
+    observer.see(Event::Listed);
+    assert_eq!(TOLD.load(Ordering::Relaxed), 3);
 }
 
 #[test]
