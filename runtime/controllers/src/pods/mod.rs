@@ -35,6 +35,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use provider::{Description, Kind, Provider};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 pub use index::{ContainerView, Index as PodIndex, PodView};
@@ -54,6 +55,9 @@ use crate::resolve::{ClusterDns, NodeFacts, Resolver, Services, Tokens, TrustBun
 
 /// Pods that are looked at, at once.
 const PLANNERS: usize = 2;
+/// Pods that are resolved for the backend and being given to it, at once, however many calls the provider takes: each of
+/// them holds all that it refers to.
+const MAKERS: usize = 256;
 /// Writes to the API server, at once.
 const WRITERS: usize = 32;
 
@@ -80,6 +84,7 @@ pub(crate) struct Shared {
     pub context: RwLock<Arc<Context>>,
     pub observer: observer::Wishes,
     pub gate: work::Gate,
+    pub makers: Semaphore,
     pub desk: Desk,
     pub deliveries: Arc<Deliveries>,
 }
@@ -157,6 +162,7 @@ impl PodController {
             resolver,
             observer: observer::Wishes::default(),
             gate: work::Gate::default(),
+            makers: Semaphore::new(MAKERS),
             desk,
             deliveries,
         });

@@ -96,7 +96,10 @@ fn begin(shared: &Arc<Shared>, cell: &Arc<Cell>, effect: Effect) {
             let key = cell.core().key().clone();
             let span = trace::span(&shared.settings.node, &key, &other);
             let work = async move {
-                Call { shared: &shared, cell: &cell, key }.perform(other).await;
+                // Boxed, so that what waits takes little.
+                let makers = if resolves(&other) { shared.makers.acquire().await.ok() } else { None };
+                Box::pin(Call { shared: &shared, cell: &cell, key }.perform(other)).await;
+                drop(makers);
                 cell.core().returned();
                 shared.observer.is_busy();
                 shared.index.plan(&cell);
@@ -104,6 +107,16 @@ fn begin(shared: &Arc<Shared>, cell: &Arc<Cell>, effect: Effect) {
             tokio::spawn(work.instrument(span));
         }
     }
+}
+
+/// Whether what the pod refers to is looked up for it, and held.
+const fn resolves(effect: &Effect) -> bool {
+    matches!(
+        effect,
+        Effect::Create { .. }
+            | Effect::Update { .. }
+            | Effect::Act(Action::RunSandbox { .. } | Action::CreateContainer { .. })
+    )
 }
 
 /// Calls for one pod.
