@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use fastrand::Rng;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -115,7 +117,10 @@ impl Proxy {
         let mut passed_on = Kubeconfig::read_from(&own)?;
         for entry in passed_on.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
             entry.server = Some(format!("https://{}", listener.local_addr()?));
-            entry.certificate_authority_data = Some(base64(made.cert.pem().as_bytes()));
+            // Beside the cluster's own authority, by which the node knows the API server when that calls it.
+            let cluster = entry.certificate_authority_data.take().unwrap_or_default();
+            let both = [BASE64.decode(cluster)?, made.cert.pem().into_bytes()].join(&b'\n');
+            entry.certificate_authority_data = Some(BASE64.encode(both));
         }
         let kubeconfig = cluster.folder.join(format!("{node}.proxy.kubeconfig"));
         std::fs::write(&kubeconfig, serde_json::to_vec(&passed_on)?)?;
@@ -352,9 +357,4 @@ fn name<B>(request: &Request<B>) -> String {
         _ => "other",
     };
     format!("{verb} {resource}")
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
 }

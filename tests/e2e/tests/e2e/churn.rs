@@ -22,8 +22,8 @@ use crate::shared::{is_ready, phase, pod, pods};
 const NODE: &str = "churn-node";
 const PODS: usize = 200;
 /// How long what is left may take to be as it should, once the API server is well: a call that fails a third of the time
-/// may have backed off to half a minute.
-const SETTLED: u64 = 90;
+/// may have backed off to a minute.
+const SETTLED: u64 = 180;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
