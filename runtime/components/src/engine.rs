@@ -2,7 +2,8 @@
 //!
 //! Default: [`INSTANCES`] instances at once over all providers, each of which is sure of its part ([`Pool`]); a full
 //! pool queues. Each slot reserves address space, not
-//! memory; at most [`WARM`] unused slots keep pages, of [`WARM_MEMORY`] each. The clock ticks every [`TICK`], and only
+//! memory. Slots that were used keep pages, at most [`WARM_MEMORY`] each: as many as calls ever ran at once, and at most
+//! [`WARM`] more for versions that are gone. The clock ticks every [`TICK`], and only
 //! while guests run: after [`IDLE_TICKS`] without any it sleeps, and an idle process has no timer.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,11 +18,12 @@ use crate::pool::Pool;
 
 /// Instances at once.
 pub const INSTANCES: u32 = 1_000;
-/// Unused slots that keep pages.
+/// Unused slots of other versions, beyond which one of them is taken before a slot that was never used.
 const WARM: u32 = 8;
-/// Pages of linear memory that such a slot keeps, bytes: those that were written, where the kernel tells which these are
-/// (Linux 6.7). Elsewhere all of them would have to be cleared, which costs more than to take new ones.
-const WARM_MEMORY: usize = 4 << 20;
+/// Pages of linear memory that a slot keeps, bytes: those that were written, where the kernel tells which these are
+/// (Linux 6.7). Elsewhere all of them would have to be cleared, which costs more than to take new ones. An ordinary call
+/// writes less; what a list of a thousand pods writes is given back, or slot after slot would come to hold as much.
+const WARM_MEMORY: usize = 384 << 10;
 /// How often the clock ticks.
 const TICK: Duration = Duration::from_millis(2);
 /// Ticks without a running guest before the clock sleeps: waking it costs a call more than a tick does.
