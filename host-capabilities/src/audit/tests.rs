@@ -5,13 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::Value;
 
 use super::*;
+use crate::CallData;
 use crate::Grants;
 use crate::bindings::vk::host::{blobs, dial, events, http, secrets, store};
 use crate::testing::backend::{Backend, ok, redirect};
 use crate::testing::guest::{Guest, grants, secrets as granted};
 use crate::testing::lines::Lines;
 use crate::testing::request::{fetch, get};
-use crate::CallData;
 
 /// An audit log in a file.
 struct Log {

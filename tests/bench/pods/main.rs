@@ -10,8 +10,8 @@
 #![expect(clippy::print_stdout, reason = "a bench says what it measured")]
 
 mod many;
-mod node;
 mod nobody;
+mod node;
 mod nodes;
 mod pods;
 mod raw;

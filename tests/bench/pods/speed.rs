@@ -8,9 +8,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 use serde_json::Value;
 
+use crate::nobody::Nobody;
 use crate::pods::rate;
 use crate::watch::Watching;
-use crate::nobody::Nobody;
 use crate::{line, node, pods, raw, scaled};
 
 /// 3,000 waiting pods to Running, and from their deletion to gone.
