@@ -23,7 +23,7 @@ const WARM: u32 = 8;
 /// Pages of linear memory that a slot keeps, bytes: those that were written, where the kernel tells which these are
 /// (Linux 6.7). Elsewhere all of them would have to be cleared, which costs more than to take new ones. An ordinary call
 /// writes less; what a list of a thousand pods writes is given back, or slot after slot would come to hold as much.
-const WARM_MEMORY: usize = 384 << 10;
+const WARM_MEMORY: usize = 128 << 10;
 /// How often the clock ticks.
 const TICK: Duration = Duration::from_millis(2);
 /// Ticks without a running guest before the clock sleeps: waking it costs a call more than a tick does.
