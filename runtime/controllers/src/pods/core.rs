@@ -363,15 +363,20 @@ impl Core {
         nothing
     }
 
-    /// The provider was given what a container's Secrets hold; an empty name stands for all containers.
-    pub fn gave_secrets(&mut self, container: &str) {
-        self.given.insert(container.into());
+    /// The provider was given what a container's Secrets hold, for this attempt and later ones; an empty name stands for all
+    /// containers of the pod's object.
+    pub fn gave_secrets(&mut self, container: &str, attempt: u32) {
+        self.given.entry(container.into()).or_insert(attempt);
+    }
+
+    /// Whether what the backend says of this attempt of a container can't hold values of Secrets that are not known here.
+    pub fn may_repeat(&mut self, container: &str, attempt: u32) -> bool {
+        self.given.get(container).is_some_and(|first| attempt >= *first)
+            || self.parsed().is_some_and(|parsed| !withheld::refers_to_secrets(&parsed.spec, container))
     }
 
     fn withhold(&mut self) {
-        let speaks = |seen: &Observation| seen.starts.iter().any(|start| !start.message.is_empty());
-        // All containers' at once: the backend runs whole pods.
-        if self.given.contains("") || !self.seen.as_ref().is_some_and(speaks) {
+        if !self.seen.as_ref().is_some_and(|seen| withheld::may_say(seen, &self.given)) {
             return;
         }
         let Some(parsed) = self.parsed() else { return };

@@ -5,25 +5,37 @@
 //! that was started anew hears of containers that another one made. Of these it repeats what the pod's status says
 //! already, and nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, EnvFromSource, EnvVar, PodSpec, PodStatus};
 use pod_worker::observation::{Observation, Start};
 
-/// Containers whose secret values the provider was given by this process.
-pub(super) type Given = BTreeSet<Box<str>>;
+/// From which attempt on this process gave the provider a container's secret values; under an empty name those of a pod's
+/// objects, for all their containers. What is said of earlier ones may have been said before the values were known here.
+pub(super) type Given = BTreeMap<Box<str>, u32>;
+
+/// Whether what is said of this start was said after its values were given.
+fn is_known(given: &Given, start: &Start) -> bool {
+    let from = |name: &str| given.get(name).copied();
+    from(&start.name).is_some_and(|first| start.attempt >= first) || from("").is_some_and(|first| start.object >= first)
+}
+
+/// Whether something is said that may have to be taken out.
+pub(super) fn may_say(seen: &Observation, given: &Given) -> bool {
+    seen.starts.iter().any(|start| !start.message.is_empty() && !is_known(given, start))
+}
 
 /// Takes out what must not be repeated.
 pub(super) fn withhold(seen: &mut Observation, given: &Given, spec: &PodSpec, status: &PodStatus) {
     for start in &mut seen.starts {
-        if !start.message.is_empty() && !given.contains(&*start.name) && refers_to_secrets(spec, &start.name) {
+        if !start.message.is_empty() && !is_known(given, start) && refers_to_secrets(spec, &start.name) {
             start.message = told(status, start).into();
         }
     }
 }
 
 /// Whether a container's command or environment may hold values of Secrets.
-fn refers_to_secrets(spec: &PodSpec, name: &str) -> bool {
+pub(super) fn refers_to_secrets(spec: &PodSpec, name: &str) -> bool {
     let plain = spec.init_containers.iter().flatten().chain(&spec.containers);
     let plain = plain.map(|Container { name, env, env_from, .. }| (name, env, env_from));
     let ephemeral = spec.ephemeral_containers.iter().flatten().map(|own| (&own.name, &own.env, &own.env_from));
@@ -78,11 +90,15 @@ mod tests {
             { "name": "a", "image": "", "imageID": "", "ready": false, "restartCount": 0, "lastState": ended },
         ] });
         let status: PodStatus = serde_json::from_value(status).unwrap();
-        let given = Given::from(["a".into()]);
+        let given = Given::from([("a".into(), 0)]);
+        let later = Given::from([("a".into(), 1)]);
         for (given, status, shown) in [
             (&Given::new(), &empty, ["", "no /no/secret"]),
             (&Given::new(), &status, ["no /no/***", "no /no/secret"]),
             (&given, &empty, ["no /no/secret", "no /no/secret"]),
+            // The values of the next start say nothing of when this one was heard of.
+            (&later, &empty, ["", "no /no/secret"]),
+            (&later, &status, ["no /no/***", "no /no/secret"]),
         ] {
             let mut own = seen("no /no/secret");
             withhold(&mut own, given, &spec, status);

@@ -35,6 +35,10 @@ pub(crate) struct Gate {
     until: Mutex<HashMap<&'static str, Instant>>,
 }
 
+/// In place of a backend's words that may hold what a Secret put into a command.
+const WITHHELD: &str =
+    "the container can't be started; the backend's words may hold values of Secrets and are not repeated";
+
 /// All functions.
 const EVERY: &str = "";
 
@@ -218,7 +222,8 @@ impl Call<'_> {
             let resolution = self.shared.resolver.pod(record, parsed, &self.shared.facts(), attempt).await;
             self.tell(resolution.events);
             let pod = resolution.result.map_err(CallFailed::from)?;
-            self.cell.core().gave_secrets("");
+            // What runs already may have been heard of before.
+            self.cell.core().gave_secrets("", if changed.is_some() { attempt.saturating_add(1) } else { attempt });
             match changed {
                 Some(changed) => {
                     call!(self, "pods.update", pods.update(pod, changed)).map_err(CallFailed::from)?;
@@ -288,8 +293,14 @@ impl Call<'_> {
             Action::CreateContainer { container, attempt, sandbox, .. } => {
                 self.create_container(containers, container, *attempt, sandbox).await
             }
-            Action::StartContainer { id, .. } => {
-                done(call!(self, "containers.start-container", containers.start_container(pod(), id.to_string())))
+            Action::StartContainer { container, attempt, id, .. } => {
+                let started = containers.start_container(pod(), id.to_string());
+                let started = done(call!(self, "containers.start-container", started));
+                // It may have been made by a process before this one.
+                started.map_err(|failed| match self.cell.core().may_repeat(container, *attempt) {
+                    true => failed,
+                    false => Failure { message: WITHHELD.into(), ..failed },
+                })
             }
             Action::StopContainer { id, grace, .. } => {
                 let stopped = containers.stop_container(pod(), id.to_string(), *grace);
@@ -376,7 +387,7 @@ impl Call<'_> {
         let resolution = resolver.container(&record, &parsed, &facts, name, attempt, &Started { ips }).await;
         self.tell(resolution.events);
         let mut container = resolution.result.map_err(unresolved)?;
-        self.cell.core().gave_secrets(name);
+        self.cell.core().gave_secrets(name, attempt);
         let pod = resolver.sandbox(&record, &parsed, &facts, sandbox_attempt).await.result.map_err(unresolved)?;
         let known = self.cell.images.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         container.image_id = match known {
