@@ -19,6 +19,7 @@ mod changes;
 mod containers;
 mod core;
 mod delivery;
+mod gate;
 mod index;
 mod observe;
 mod observer;
@@ -83,7 +84,7 @@ pub(crate) struct Shared {
     pub facts: RwLock<Arc<NodeFacts>>,
     pub context: RwLock<Arc<Context>>,
     pub observer: observer::Wishes,
-    pub gate: work::Gate,
+    pub gate: gate::Gate,
     pub makers: Semaphore,
     pub desk: Desk,
     pub deliveries: Arc<Deliveries>,
@@ -161,7 +162,7 @@ impl PodController {
             index,
             resolver,
             observer: observer::Wishes::default(),
-            gate: work::Gate::default(),
+            gate: gate::Gate::default(),
             makers: Semaphore::new(MAKERS),
             desk,
             deliveries,

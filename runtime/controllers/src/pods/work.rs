@@ -1,17 +1,15 @@
 //! Does at the backend what a pod's core asks for, and tells it what came of it.
 
-use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use futures::StreamExt;
 use pod_worker::machine::{Action, Failure, Image, Outcome, TERMINATION_MESSAGE_LIMIT};
 use provider::{
-    Code, Containers, Error, Framing, Kind, LogOptions, LogStreams, PodKey, PodRef, PodState, Pods, Scope, Target,
+    Code, Containers, Error, Framing, Kind, LogOptions, LogStreams, PodKey, PodRef, PodState, Pods, Target,
 };
-use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::core::{Effect, Plan};
@@ -26,52 +24,9 @@ const LOG_LINES: u64 = 80;
 const LOG_BYTES: usize = 2_048;
 /// How long reading it may take.
 const LOG_TIME: Duration = Duration::from_secs(10);
-/// The pause of all callers when a provider is not available and does not say how long.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// Pauses all callers of a provider, or of one of its functions, once.
-#[derive(Default)]
-pub(crate) struct Gate {
-    until: Mutex<HashMap<&'static str, Instant>>,
-}
-
 /// In place of a backend's words that may hold what a Secret put into a command.
 const WITHHELD: &str =
     "the container can't be started; the backend's words may hold values of Secrets and are not repeated";
-
-/// All functions.
-const EVERY: &str = "";
-
-impl Gate {
-    /// Waits until this function may be called.
-    pub async fn pass(&self, function: &'static str) {
-        loop {
-            let until = {
-                let until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-                until.get(function).max(until.get(EVERY)).copied()
-            };
-            match until.filter(|until| *until > Instant::now()) {
-                Some(until) => tokio::time::sleep_until(until).await,
-                None => return,
-            }
-        }
-    }
-
-    /// Notes what came of a call.
-    pub fn note<T>(&self, function: &'static str, result: &Result<T, Error>) {
-        let Err(error) = result else { return };
-        if !matches!(error.code, Code::Throttled | Code::Unavailable) {
-            return;
-        }
-        let function = match error.scope {
-            Scope::Pod => return,
-            Scope::Export => function,
-            Scope::Provider => EVERY,
-        };
-        let until = Instant::now() + error.retry_after.unwrap_or(PAUSE);
-        self.until.lock().unwrap_or_else(PoisonError::into_inner).insert(function, until);
-    }
-}
 
 /// Takes pods from the queue, for ever.
 pub(super) async fn plan(shared: Arc<Shared>, queue: Queue) {
@@ -100,8 +55,8 @@ fn begin(shared: &Arc<Shared>, cell: &Arc<Cell>, effect: Effect) {
             let key = cell.core().key().clone();
             let span = trace::span(&shared.settings.node, &key, &other);
             let work = async move {
-                // Boxed, so that what waits takes little.
                 let makers = if resolves(&other) { shared.makers.acquire().await.ok() } else { None };
+                // Boxed, so that what waits for its turn takes little.
                 Box::pin(Call { shared: &shared, cell: &cell, key }.perform(other)).await;
                 drop(makers);
                 cell.core().returned();
