@@ -1,9 +1,10 @@
 //! A pod as the API server has it, kept small.
 //!
 //! Spec and status stay the text that came, without managed fields: some 3 KB a pod, where the parsed object takes ten
-//! times that. They are parsed while a pod is worked on, and dropped again.
+//! times that. It is parsed when it is worked on, and stays so until others were: a pod goes through many hands within a
+//! moment, and then rests for hours. Bound: [`recent::KEPT`] bytes of text in the whole process.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PodSpec, PodStatus};
@@ -20,8 +21,10 @@ use crate::pods::assumed;
 const MIRROR: &str = "kubernetes.io/config.mirror";
 const SOURCE: &str = "kubernetes.io/config.source";
 
+mod recent;
+
 /// A pod at the API server.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Record {
     pub key: PodKey,
     /// `metadata.resourceVersion`.
@@ -40,6 +43,7 @@ pub(crate) struct Record {
     metadata: Box<str>,
     spec: Arc<str>,
     status: Box<str>,
+    parsed: Mutex<Option<Arc<Parsed>>>,
 }
 
 /// What is kept of `metadata`: all that says something of the pod itself.
@@ -122,6 +126,7 @@ impl FromWatch for Record {
             metadata: serde_json::to_string(&metadata)?.into(),
             spec: spec.get().into(),
             status: status.into(),
+            parsed: Mutex::default(),
         })
     }
 }
@@ -131,21 +136,39 @@ impl FromWatch for Record {
 pub(crate) struct Parsed {
     pub metadata: ObjectMeta,
     pub spec: PodSpec,
-    pub status: PodStatus,
+    pub status: Arc<PodStatus>,
     /// The results of its probes.
     pub probes: Vec<Probe>,
 }
 
 impl Record {
-    /// Parses it.
-    pub fn parse(&self) -> Result<Parsed, serde_json::Error> {
+    /// What it says, for a while.
+    pub fn parse(self: &Arc<Self>) -> Result<Arc<Parsed>, serde_json::Error> {
+        let mut known = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(parsed) = &*known {
+            return Ok(parsed.clone());
+        }
         let spec = serde_json::from_str(&self.spec)?;
-        Ok(Parsed {
+        let parsed = Arc::new(Parsed {
             metadata: serde_json::from_str(&self.metadata)?,
             probes: assumed(&spec),
             spec,
-            status: serde_json::from_str(&self.status)?,
-        })
+            status: Arc::new(serde_json::from_str(&self.status)?),
+        });
+        *known = Some(parsed.clone());
+        drop(known);
+        recent::parsed(self);
+        Ok(parsed)
+    }
+
+    /// Its length as text, bytes.
+    fn len(&self) -> usize {
+        self.metadata.len() + self.spec.len() + self.status.len()
+    }
+
+    /// Only its text is kept.
+    fn rest(&self) {
+        self.parsed.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// The manifest for a provider: without status and managed fields.
@@ -197,8 +220,8 @@ mod tests {
 
     use super::*;
 
-    fn record(object: &serde_json::Value) -> Record {
-        Record::read(&serde_json::value::to_raw_value(object).unwrap()).unwrap()
+    fn record(object: &serde_json::Value) -> Arc<Record> {
+        Arc::new(Record::read(&serde_json::value::to_raw_value(object).unwrap()).unwrap())
     }
 
     fn pod() -> serde_json::Value {
@@ -244,7 +267,7 @@ mod tests {
     #[test]
     fn a_record_takes_little_more_than_its_text() {
         let record = record(&pod());
-        assert!(size_of::<Record>() <= 160, "{}", size_of::<Record>());
+        assert!(size_of::<Record>() <= 176, "{}", size_of::<Record>());
         assert!(record.object().len() < 600);
     }
 }

@@ -1,9 +1,11 @@
 //! What changed of a pod since its provider was given it: the fields that Kubernetes lets change while it runs.
 
+use std::sync::Arc;
+
 use crate::record::Record;
 
 /// The paths that differ, as `spec.containers[0].image`.
-pub(super) fn between(given: &Record, record: &Record) -> Vec<String> {
+pub(super) fn between(given: &Arc<Record>, record: &Arc<Record>) -> Vec<String> {
     let mut changed = Vec::new();
     if !given.same_metadata(record)
         && let (Ok(before), Ok(after)) = (given.parse(), record.parse())
@@ -19,7 +21,7 @@ pub(super) fn between(given: &Record, record: &Record) -> Vec<String> {
         return changed;
     }
     let (Ok(before), Ok(after)) = (given.parse(), record.parse()) else { return changed };
-    let (before, after) = (before.spec, after.spec);
+    let (before, after) = (&before.spec, &after.spec);
     for (field, before, after) in [
         ("initContainers", before.init_containers.as_deref(), after.init_containers.as_deref()),
         ("containers", Some(before.containers.as_slice()), Some(after.containers.as_slice())),

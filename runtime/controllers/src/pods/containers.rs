@@ -1,7 +1,9 @@
 //! A pod on a backend that runs containers: `pod-worker`'s machine decides, this says what its goal is.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use pod_worker::Work;
 use pod_worker::machine::Goal;
@@ -22,7 +24,7 @@ pub(super) fn plan(core: &mut Core, now: Timestamp, todo: &mut Todo) {
             ..ObjectMeta::default()
         },
         spec: PodSpec::default(),
-        status: PodStatus::default(),
+        status: Arc::default(),
         probes: Vec::new(),
     };
     let parsed = parsed.as_deref().unwrap_or(&orphan);

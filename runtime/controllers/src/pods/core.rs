@@ -146,7 +146,6 @@ struct Writing {
 pub(crate) struct Core {
     pub(super) key: PodKey,
     pub(super) record: Option<Arc<Record>>,
-    parsed: Option<Arc<Parsed>>,
     pub(super) seen: Option<Observation>,
     pub(super) plan: Plan,
     pub(super) verdict: Option<Verdict>,
@@ -172,7 +171,6 @@ impl Core {
         Self {
             key,
             record: None,
-            parsed: None,
             seen: None,
             plan,
             verdict: None,
@@ -201,10 +199,7 @@ impl Core {
 
     /// The API server has this of it; none: it is gone there. Returns whether a plan or a report may follow.
     pub fn set_record(&mut self, now: Timestamp, record: Option<Record>) -> bool {
-        let Some(mut record) = record else {
-            self.parsed = None;
-            return self.record.take().is_some();
-        };
+        let Some(mut record) = record else { return self.record.take().is_some() };
         let own = !self.writing.own_version.is_empty() && record.version == self.writing.own_version;
         let unchanged = self.record.as_ref().is_some_and(|known| {
             record.share_spec(known);
@@ -217,7 +212,6 @@ impl Core {
         if !is_older(&record.version, &self.writing.own_version) {
             self.writing.taken = None;
         }
-        self.parsed = None;
         let (known, record) = (self.record.take(), Arc::new(record));
         if let (true, Plan::Whole(whole), Some(known)) = (unchanged, &mut self.plan, known) {
             whole.renew(&known, &record);
@@ -261,18 +255,10 @@ impl Core {
     }
 
     /// The pod, parsed; none: the API server does not have it, or what it has can't be read.
-    pub fn parsed(&mut self) -> Option<Arc<Parsed>> {
-        if self.parsed.is_none() {
-            let record = self.record.as_ref()?;
-            match record.parse() {
-                Ok(parsed) => self.parsed = Some(Arc::new(parsed)),
-                Err(error) => {
-                    tracing::error!(pod = %self.key, uid = %self.key.uid, %error, "the pod can't be read");
-                    return None;
-                }
-            }
-        }
-        self.parsed.clone()
+    pub fn parsed(&self) -> Option<Arc<Parsed>> {
+        let parsed = self.record.as_ref()?.parse();
+        let told = |error: &_| tracing::error!(pod = %self.key, uid = %self.key.uid, %error, "the pod can't be read");
+        parsed.inspect_err(told).ok()
     }
 
     /// The pod, to be decided about whether the node takes it; none: that was done, or does not matter any more.
@@ -281,14 +267,14 @@ impl Core {
         if self.taken || self.verdict.is_some() {
             return None;
         }
-        let parsed = record.parse().ok()?;
+        let parsed = self.parsed()?;
         let begun = parsed.status.start_time.is_some() || self.seen.as_ref().is_some_and(has_anything);
         (begun || self.delete_by.is_none()).then(|| Applicant {
             key: self.key.clone(),
             generation: record.generation,
-            made: parsed.metadata.creation_timestamp.map(|time| time.0),
+            made: parsed.metadata.creation_timestamp.as_ref().map(|time| time.0),
             begun,
-            spec: parsed.spec,
+            parsed,
         })
     }
 
@@ -341,8 +327,8 @@ impl Core {
         if self.record.is_some() {
             todo.effects.push(Effect::Report);
         }
-        // Parsed, a pod takes ten times its text, and what it waits for now may take long.
-        self.rest();
+        self.told.waiting.shrink_to_fit();
+        self.told.messages.shrink_to_fit();
         todo
     }
 
@@ -370,7 +356,7 @@ impl Core {
     }
 
     /// Whether what the backend says of this attempt of a container can't hold values of Secrets that are not known here.
-    pub fn may_repeat(&mut self, container: &str, attempt: u32) -> bool {
+    pub fn may_repeat(&self, container: &str, attempt: u32) -> bool {
         self.given.get(container).is_some_and(|first| attempt >= *first)
             || self.parsed().is_some_and(|parsed| !withheld::refers_to_secrets(&parsed.spec, container))
     }
@@ -413,19 +399,12 @@ impl Core {
         }
     }
 
-    /// Lets go of memory that is not needed while nothing happens.
-    fn rest(&mut self) {
-        self.parsed = None;
-        self.told.waiting.shrink_to_fit();
-        self.told.messages.shrink_to_fit();
-    }
-
     /// The status that the next one goes on from: the last that was computed, or the API server's.
     pub(super) fn base_status(&self, parsed: &Parsed) -> Arc<PodStatus> {
         if let Some(pending) = &self.writing.pending {
             return pending.clone();
         }
-        let mut status = self.writing.taken.clone().unwrap_or_else(|| Arc::new(parsed.status.clone()));
+        let mut status = self.writing.taken.clone().unwrap_or_else(|| parsed.status.clone());
         if let Some(unsure) = &self.writing.unsure {
             unsure::carry_over(Arc::make_mut(&mut status), unsure);
         }
@@ -441,7 +420,7 @@ impl Core {
         if self.writing.deleted || self.seen.is_none() {
             return Report::Nothing;
         }
-        if let Some(at) = self.writing.not_before.filter(|at| is_ahead(*at, now, LONGEST_PAUSE)) {
+        if let Some(at) = self.writing.not_before.filter(|at| *at > now) {
             return Report::Later(at);
         }
         if let Some(at) = self.gathers_until(now) {
@@ -449,7 +428,6 @@ impl Core {
         }
         self.withhold();
         let Some(parsed) = self.parsed() else { return Report::Nothing };
-        self.rest();
         let status = self.base_status(&parsed);
         let empty = Observation::default();
         let computed = if self.finished_before() {
@@ -469,9 +447,9 @@ impl Core {
         };
         // What the API server took is there, though it was not told of it yet.
         let taken = self.writing.taken.clone();
-        match status::patch(&self.key.uid, taken.as_deref().unwrap_or(&parsed.status), &computed) {
+        match status::patch(&self.key.uid, taken.as_deref().unwrap_or(&*parsed.status), &computed) {
             Some(patch) if !self.is_gone() => {
-                if let Some(at) = self.writing.apart_until.filter(|at| is_ahead(*at, now, APART)) {
+                if let Some(at) = self.writing.apart_until.filter(|at| *at > now) {
                     return Report::Later(at);
                 }
                 self.writing.in_flight = true;
@@ -503,7 +481,7 @@ impl Core {
             return None;
         }
         let until = *self.writing.gather_until.get_or_insert_with(|| later(now, GATHER));
-        is_ahead(until, now, GATHER).then_some(until)
+        (until > now).then_some(until)
     }
 
     const fn is_gone(&self) -> bool {
@@ -570,11 +548,6 @@ impl Core {
 /// Whether a version of an object is older than another; versions of one object can be compared (KEP-5504).
 fn is_older(version: &str, than: &str) -> bool {
     matches!((version.parse::<u128>(), than.parse::<u128>()), (Ok(version), Ok(than)) if version < than)
-}
-
-/// Whether this time is still to come; not, when it is further away than it ever was: the clock was set back.
-fn is_ahead(at: Timestamp, now: Timestamp, longest: Duration) -> bool {
-    at > now && at <= later(now, longest)
 }
 
 fn later(now: Timestamp, pause: Duration) -> Timestamp {

@@ -259,22 +259,15 @@ impl Index {
             (core.reference(), core.record()?.clone())
         };
         let parsed = record.parse().ok()?;
-        let statuses = [
-            parsed.status.init_container_statuses,
-            parsed.status.container_statuses,
-            parsed.status.ephemeral_container_statuses,
-        ];
-        let mut statuses: HashMap<String, _> =
-            statuses.into_iter().flatten().flatten().map(|status| (status.name.clone(), status)).collect();
-        let names = parsed
-            .spec
-            .init_containers
-            .into_iter()
-            .flatten()
-            .chain(parsed.spec.containers)
-            .map(|container| container.name)
-            .chain(parsed.spec.ephemeral_containers.into_iter().flatten().map(|container| container.name));
-        let containers = names.map(|name| ContainerView { status: statuses.remove(&name), name }).collect();
+        let (spec, status) = (&parsed.spec, &parsed.status);
+        let statuses =
+            [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
+        let statuses: HashMap<&str, _> =
+            statuses.into_iter().flatten().flatten().map(|status| (status.name.as_str(), status)).collect();
+        let plain = spec.init_containers.iter().flatten().chain(&spec.containers).map(|container| &container.name);
+        let names = plain.chain(spec.ephemeral_containers.iter().flatten().map(|container| &container.name));
+        let status = |name: &String| statuses.get(name.as_str()).copied().cloned();
+        let containers = names.map(|name| ContainerView { status: status(name), name: name.clone() }).collect();
         Some(PodView { reference, containers })
     }
 
@@ -314,8 +307,9 @@ impl Index {
             let record = core.record().filter(|record| !record.finished)?.clone();
             let key = core.key().clone();
             drop(core);
-            let owners = record.parse().ok()?.metadata.owner_references.unwrap_or_default();
-            let of_daemon_set = owners.iter().any(|own| own.controller == Some(true) && own.kind == "DaemonSet");
+            let parsed = record.parse().ok()?;
+            let mut owners = parsed.metadata.owner_references.iter().flatten();
+            let of_daemon_set = owners.any(|own| own.controller == Some(true) && own.kind == "DaemonSet");
             (!of_daemon_set).then_some((key, record.deletion_grace.is_some()))
         };
         self.cells().iter().filter_map(candidate).collect()

@@ -166,7 +166,7 @@ impl Call<'_> {
     /// Makes a whole pod, or tells what of it changed.
     async fn create(&self, attempt: u32, changed: Option<Vec<String>>) {
         let (record, parsed) = {
-            let mut core = self.cell.core();
+            let core = self.cell.core();
             (core.record().cloned(), core.parsed())
         };
         let otherwise = if changed.is_some() { "FailedSync" } else { "FailedCreatePodSandBox" };
@@ -283,7 +283,7 @@ impl Call<'_> {
     }
 
     fn pod_now(&self) -> Result<(Arc<crate::record::Record>, Arc<crate::record::Parsed>), Failure> {
-        let mut core = self.cell.core();
+        let core = self.cell.core();
         let (record, parsed) = (core.record().cloned(), core.parsed());
         record.zip(parsed).ok_or_else(|| Failure::new("the pod is gone"))
     }

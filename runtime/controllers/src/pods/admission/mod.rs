@@ -34,6 +34,7 @@ use provider::{Description, PodKey};
 pub(super) use self::desk::{Desk, read_labels};
 use self::needs::{Needs, is_extended};
 use self::selector::Labels;
+use crate::record::Parsed;
 
 /// Why a pod is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ pub(super) struct Applicant {
     pub made: Option<Timestamp>,
     /// It was begun: by its status, or as the backend says.
     pub begun: bool,
-    pub spec: PodSpec,
+    pub parsed: Arc<Parsed>,
 }
 
 impl Applicant {
@@ -125,17 +126,17 @@ impl Ledger {
 
     /// Whether labels have to be read before this one and those after it can be decided about in order.
     pub fn must_read_labels(&self, applicant: &Applicant) -> bool {
-        self.labels.is_none() && !applicant.begun && selector::asks(&applicant.spec)
+        self.labels.is_none() && !applicant.begun && selector::asks(&applicant.parsed.spec)
     }
 
     /// Decides. `fresh`: the labels were read after the pod was bound.
     pub fn decide(&mut self, applicant: &Applicant, fresh: bool) -> Decision {
-        let needs = Needs::of(&applicant.spec);
+        let needs = Needs::of(&applicant.parsed.spec);
         if !applicant.begun {
             let refusal = self
-                .unsupported(&applicant.spec)
+                .unsupported(&applicant.parsed.spec)
                 .or_else(|| self.lacks(&needs))
-                .or_else(|| (!self.is_asked_for(&applicant.spec)).then(Refusal::not_asked_for));
+                .or_else(|| (!self.is_asked_for(&applicant.parsed.spec)).then(Refusal::not_asked_for));
             match refusal {
                 Some(own) if own.reason == NODE_AFFINITY && !fresh => {
                     self.waiting.insert(applicant.key.uid.clone());

@@ -1,22 +1,14 @@
 //! What the node takes, and what it refuses with which words.
 
-use provider::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::*;
-
-fn description(resources: &[(&str, u64)]) -> Description {
-    let resources = resources.iter().map(|(name, amount)| Quantity {
-        name: (*name).to_owned(),
-        capacity: *amount,
-        allocatable: *amount,
-    });
-    Description { ready: true, resources: resources.collect(), ..Description::default() }
-}
+use crate::testing::ready;
 
 fn ledger() -> Ledger {
     let all = [("pods", 3), ("cpu", 2_000), ("memory", 4 << 30), ("example.com/gpu", 1), ("ephemeral-storage", 1_000)];
-    Ledger::new("web", &description(&all))
+    Ledger::new("web", &ready(&all))
 }
 
 fn applicant(uid: &str, spec: Value) -> Applicant {
@@ -27,7 +19,12 @@ fn applicant(uid: &str, spec: Value) -> Applicant {
         generation: 1,
         made: None,
         begun: false,
-        spec: serde_json::from_value(whole).unwrap(),
+        parsed: Arc::new(Parsed {
+            metadata: ObjectMeta::default(),
+            spec: serde_json::from_value(whole).unwrap(),
+            status: Arc::default(),
+            probes: Vec::new(),
+        }),
     }
 }
 
@@ -136,7 +133,7 @@ fn a_pod_that_grew_holds_more() {
     assert_eq!(ledger.decide(&own, false), Decision::Takes);
     assert!(!ledger.is_older("a", 1));
     assert!(ledger.is_older("a", 2));
-    ledger.resize(&own.key.uid, &asking("a", json!({ "cpu": "2" })).spec, 2);
+    ledger.resize(&own.key.uid, &asking("a", json!({ "cpu": "2" })).parsed.spec, 2);
     assert!(!ledger.is_older("a", 2));
     assert_eq!(refused(ledger.decide(&asking("b", json!({ "cpu": "1" })), false)).0, "OutOfcpu");
 }

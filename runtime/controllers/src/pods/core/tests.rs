@@ -153,8 +153,11 @@ fn a_clock_that_is_set_back_holds_nothing_up() {
     let mut core = being_made(&context);
     let hour = 3_600_000;
     assert!(matches!(core.report(at(hour), &context), Report::Later(_)));
-    assert!(matches!(core.report(at(1), &context), Report::Patch(_)), "it waits for the old clock");
-    core.written(at(hour), Err(None));
-    made(&mut core, at(1));
-    assert!(matches!(core.report(at(1), &context), Report::Patch(_)), "it waits for the old clock");
+    core.clock_set(SignedDuration::from_hours(-1));
+    assert!(matches!(core.report(at(30), &context), Report::Patch(_)), "it waits for the old clock");
+    core.written(at(40), Err(None));
+    core.clock_set(SignedDuration::from_hours(-2));
+    made(&mut core, at(40 - hour));
+    assert!(matches!(core.report(at(40 - hour), &context), Report::Later(_)), "a pause is no shorter by it");
+    assert!(matches!(core.report(at(600 - hour), &context), Report::Patch(_)), "it waits for the old clock");
 }

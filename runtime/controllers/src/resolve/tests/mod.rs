@@ -41,7 +41,7 @@ fn world(objects: Value) -> World {
         services: Arc::new(Services::new(api.clone())),
         tokens: Arc::new(Tokens::new(api.clone(), Box::new(|_, _| {}))),
         bundles: Arc::new(TrustBundles::new(api, Box::new(|_| {}))),
-        dns: ClusterDns { servers: Vec::new(), domain: "cluster.local".to_owned() },
+        dns: ClusterDns::default(),
     };
     let node = NodeFacts {
         name: "web-node".into(),
@@ -55,7 +55,7 @@ fn world(objects: Value) -> World {
 }
 
 /// A pod with this spec, of which `containers` may be left out.
-fn pod(mut spec: Value) -> (Record, Parsed) {
+fn pod(mut spec: Value) -> (Arc<Record>, Arc<Parsed>) {
     if spec["containers"].is_null() {
         spec["containers"] = json!([{ "name": "c", "image": "busybox:1" }]);
     }
@@ -65,7 +65,7 @@ fn pod(mut spec: Value) -> (Record, Parsed) {
         },
         "spec": spec,
     });
-    let record = Record::read(&serde_json::value::to_raw_value(&object).unwrap()).unwrap();
+    let record = Arc::new(Record::read(&serde_json::value::to_raw_value(&object).unwrap()).unwrap());
     let parsed = record.parse().unwrap();
     (record, parsed)
 }
