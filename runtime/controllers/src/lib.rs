@@ -14,6 +14,8 @@ mod references;
 mod resolve;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod testing;
 
 pub use api::{Api, ApiError, ClientError, Patch, connect};
 pub use events::{PodEvent, Recorder};

@@ -59,6 +59,13 @@ impl Log {
         self.0.lock().unwrap().clone()
     }
 
+    /// Reasons and messages of the Warnings that were told.
+    pub fn warnings(&self) -> Vec<(String, String)> {
+        let all = self.all().into_iter().map(|asked| asked.body).filter(|body| body["type"] == "Warning");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        all.map(|body| (text(&body["reason"]), text(&body["message"]))).collect()
+    }
+
     pub fn count(&self, method: &Method, path: &str) -> usize {
         self.all().iter().filter(|asked| asked.is(method.clone(), path)).count()
     }

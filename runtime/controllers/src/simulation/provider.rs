@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use provider::{
     Code, ContainerConfig, Containers, Credential, Description, Error, Image, Kind, PodConfig, PodKey, PodRef,
-    PodState, Pods, Provider, Quantity, Resources, Result, SandboxConfig, Scope, Snapshot,
+    PodState, Pods, Provider, Resources, Result, SandboxConfig, Scope, Snapshot,
 };
 
 use super::backend::{Backend, Recipe};
 use super::faults::{Fate, Faults, Life, Notes};
+use crate::testing::ready;
 
 /// How long a call hangs before the host gives it up.
 const HANGS: Duration = Duration::from_secs(60);
@@ -39,13 +40,10 @@ pub struct Driver {
 }
 
 pub fn description() -> Description {
-    let of = |name: &str, amount| Quantity { name: name.into(), capacity: amount, allocatable: amount };
     Description {
-        ready: true,
-        resources: vec![of("pods", 100), of("cpu", 64_000), of("memory", 1 << 40)],
         operating_system: "linux".to_owned(),
         features: vec!["multiple-containers".to_owned()],
-        ..Description::default()
+        ..ready(&[("pods", 100), ("cpu", 64_000), ("memory", 1 << 40)])
     }
 }
 

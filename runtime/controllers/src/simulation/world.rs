@@ -16,10 +16,9 @@ use super::provider::{Driver, Shared, description};
 use super::server::Server;
 use crate::clock::simulated as clock;
 use crate::events::Recorder;
-use crate::pods::{PodController, PodSettings};
-use crate::resolve::ClusterDns;
+use crate::pods::PodController;
+use crate::testing::{NODE, pod_settings};
 
-const NODE: &str = "node";
 /// Pods at once.
 const PODS: usize = 4;
 /// Back-offs are 5 minutes at most, and a fifth of it at random; there are two of them, one after the other.
@@ -135,13 +134,8 @@ impl World {
         let (recorder, events) = Recorder::new(api.clone(), NODE);
         let mut tasks = JoinSet::new();
         tasks.spawn(events);
-        let settings = PodSettings {
-            node: NODE.to_owned(),
-            addresses: vec!["10.0.0.1".parse().unwrap()],
-            dns: ClusterDns { servers: Vec::new(), domain: "cluster.local".to_owned() },
-        };
         let driver = Arc::new(Driver { shared: self.shared.clone(), life: life.clone() });
-        let pods = PodController::start(settings, driver, api, recorder, &description());
+        let pods = PodController::start(pod_settings(), driver, api, recorder, &description());
         self.process = Some(Process { life, _pods: pods, _tasks: tasks });
     }
 

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::Method;
-use provider::{
-    Code, Description, Error, Kind, PodConfig, PodRef, PodState, Pods, Provider, Quantity, Snapshot, Taint,
-};
+use provider::{Code, Description, Error, Kind, PodConfig, PodRef, PodState, Pods, Provider, Snapshot, Taint};
 use serde_json::{Value, json};
 
 use crate::api::fake::{self, Answer, Asked, Log};
 use crate::events::Recorder;
 use crate::node::{NodeController, NodeSettings, NodeState};
+use crate::testing::{ready, until};
 
 const NODES: &str = "/api/v1/nodes";
 const NODE: &str = "/api/v1/nodes/web";
@@ -65,8 +64,7 @@ impl Pods for Backend {
 }
 
 fn description() -> Description {
-    let pods = Quantity { name: "pods".into(), capacity: 10, allocatable: 10 };
-    Description { ready: true, resources: vec![pods], ..Description::default() }
+    ready(&[("pods", 10)])
 }
 
 fn settings() -> NodeSettings {
@@ -115,16 +113,6 @@ fn start_with(
     let backend = Arc::new(Backend(Mutex::new(Some(told.clone()))));
     let controller = NodeController::start(settings, backend.clone(), api, recorder, told, |_: &Description| {});
     Run { controller, backend, log }
-}
-
-async fn until(what: &str, mut is: impl FnMut() -> bool) {
-    for _ in 0..2_000 {
-        if is() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("never: {what}");
 }
 
 impl Run {

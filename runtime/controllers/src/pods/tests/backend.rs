@@ -9,9 +9,11 @@ use async_trait::async_trait;
 use futures::{Stream, StreamExt};
 use provider::{
     Change, Code, ContainerPhase, ContainerState, Description, Error, Kind, ObjectState, PodConfig, PodKey, PodRef,
-    PodState, Pods, Provider, Quantity, Result, Snapshot, Watch,
+    PodState, Pods, Provider, Result, Snapshot, Watch,
 };
 use tokio::sync::broadcast;
+
+use crate::testing::ready;
 
 /// What it was asked to do, with the UID.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,13 +48,10 @@ pub struct Backend {
 }
 
 pub fn description() -> Description {
-    let of = |name: &str, amount| Quantity { name: name.into(), capacity: amount, allocatable: amount };
     Description {
-        ready: true,
-        resources: vec![of("pods", 100), of("cpu", 4_000)],
         list_interval: Some(Duration::from_millis(20)),
         busy_list_interval: Some(Duration::from_millis(20)),
-        ..Description::default()
+        ..ready(&[("pods", 100), ("cpu", 4_000)])
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::merge;
 use crate::api::Api;
 use crate::api::fake::{self, Asked, Log, Reply};
+use crate::testing::NODE;
 
 const PODS: &str = "/api/v1/namespaces/default/pods/";
 
@@ -45,7 +46,7 @@ pub fn pod(name: &str, uid: &str) -> Value {
             "creationTimestamp": "2026-01-01T00:00:00Z",
         },
         "spec": {
-            "nodeName": super::NODE, "restartPolicy": "Always", "terminationGracePeriodSeconds": 30,
+            "nodeName": NODE, "restartPolicy": "Always", "terminationGracePeriodSeconds": 30,
             "enableServiceLinks": false,
             "containers": [{ "name": "c", "image": "registry.example.com/c:v1", "imagePullPolicy": "IfNotPresent" }],
         },

@@ -15,12 +15,8 @@ use self::backend::Backend;
 use self::cluster::Cluster;
 use crate::api::fake::Log;
 use crate::api::{Api, merge};
-use crate::events::Recorder;
-use crate::pods::{PodController, PodSettings};
-use crate::resolve::ClusterDns;
-
-/// The node.
-const NODE: &str = "web-node";
+use crate::pods::PodController;
+use crate::testing::{run_pods, until};
 
 /// A controller that runs.
 struct Run {
@@ -31,14 +27,7 @@ struct Run {
 
 fn start(cluster: &Cluster, backend: &Arc<Backend>) -> Run {
     let (api, log) = cluster.api();
-    let (recorder, events) = Recorder::new(api.clone(), NODE);
-    tokio::spawn(events);
-    let settings = PodSettings {
-        node: NODE.to_owned(),
-        addresses: vec!["10.0.0.1".parse().unwrap()],
-        dns: ClusterDns { servers: Vec::new(), domain: "cluster.local".to_owned() },
-    };
-    let pods = PodController::start(settings, backend.clone(), api.clone(), recorder, &backend::description());
+    let pods = run_pods(&api, backend.clone(), &backend::description());
     Run { pods, api, log }
 }
 
@@ -56,24 +45,6 @@ impl Run {
         let all = self.log.all().into_iter();
         all.filter(|asked| asked.method != Method::GET && !asked.path.contains("/events")).count()
     }
-
-    /// Reasons and messages of the Events of a type.
-    fn warnings(&self) -> Vec<(String, String)> {
-        let all = self.log.all().into_iter().map(|asked| asked.body).filter(|body| body["type"] == "Warning");
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        all.map(|body| (text(&body["reason"]), text(&body["message"]))).collect()
-    }
-}
-
-/// Waits until this is so.
-async fn until(what: &str, mut is: impl FnMut() -> bool) {
-    for _ in 0..2_000 {
-        if is() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("never: {what}");
 }
 
 /// Lets everything happen that happens by itself: several rounds of lists.

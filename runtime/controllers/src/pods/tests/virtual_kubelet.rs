@@ -6,6 +6,7 @@ use serde_json::json;
 use super::backend::{Asked, Backend, object};
 use super::cluster::{Cluster, pod, running};
 use super::{a_while, start, until};
+use crate::testing::NODE;
 
 #[tokio::test]
 async fn a_deletion_that_the_watch_missed_ends_the_pod() {
@@ -105,7 +106,7 @@ async fn a_pod_that_can_never_run_says_why_and_is_tried_again_when_it_changes() 
     until("the reason", || waiting()["reason"] == "NoSuchRegion").await;
     assert_eq!(waiting()["message"], "no such region");
     assert_eq!(cluster.status("web")["phase"], "Pending");
-    until("the Event", || run.warnings().contains(&("NoSuchRegion".to_owned(), "no such region".to_owned()))).await;
+    until("the Event", || run.log.warnings().contains(&("NoSuchRegion".to_owned(), "no such region".to_owned()))).await;
     tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
     assert_eq!(backend.asked("u1").len(), 1, "asking again can't help");
     backend.state().refusal = None;
@@ -190,7 +191,7 @@ async fn every_field_that_a_variable_may_name_has_its_value_and_none_blocks_the_
         ("metadata.uid", "u1"),
         ("metadata.labels['a']", "of label"),
         ("metadata.annotations['b']", "of annotation"),
-        ("spec.nodeName", super::NODE),
+        ("spec.nodeName", NODE),
         ("spec.serviceAccountName", "robot"),
         ("status.hostIP", "known later: status.hostIP"),
         ("status.hostIPs", "known later: status.hostIPs"),

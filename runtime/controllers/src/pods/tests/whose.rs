@@ -9,6 +9,7 @@ use super::backend::{Asked, Backend, object};
 use super::cluster::{Cluster, pod, running};
 use super::{a_while, start, until};
 use crate::node::drain;
+use crate::testing::NODE;
 
 #[tokio::test]
 async fn mirror_and_static_pods_are_left_alone() {
@@ -59,7 +60,7 @@ async fn pods_of_daemon_sets_run_as_others_do_and_stay_when_the_node_is_drained(
     for name in ["daemon", "web"] {
         until("its start", || cluster.status(name)["phase"] == "Running").await;
     }
-    assert_eq!(drain(&run.api, super::NODE, &run.pods.index(), Duration::from_secs(20)).await, 0);
+    assert_eq!(drain(&run.api, NODE, &run.pods.index(), Duration::from_secs(20)).await, 0);
     assert!(cluster.pod("web").is_none());
     assert_eq!(cluster.status("daemon")["phase"], "Running");
     assert_eq!(backend.asked("u1"), [Asked::Create("u1".to_owned(), 0)]);
@@ -72,7 +73,7 @@ async fn draining_ends_after_its_time_and_what_is_left_goes_on() {
     let run = start(&cluster, &backend);
     until("its start", || cluster.status("web")["phase"] == "Running").await;
     cluster.guard();
-    assert_eq!(drain(&run.api, super::NODE, &run.pods.index(), Duration::from_millis(50)).await, 1);
+    assert_eq!(drain(&run.api, NODE, &run.pods.index(), Duration::from_millis(50)).await, 1);
     assert_eq!(cluster.status("web")["phase"], "Running");
     assert_eq!(backend.asked("u1").len(), 1);
 }

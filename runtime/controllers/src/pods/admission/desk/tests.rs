@@ -5,15 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::Method;
-use provider::{
-    Code, Description, Error, Kind, PodConfig, PodRef, PodState, Pods, Provider, Quantity, Result, Snapshot,
-};
+use provider::{Code, Description, Error, Kind, PodConfig, PodRef, PodState, Pods, Provider, Result, Snapshot};
 use serde_json::{Value, json};
 
 use crate::api::fake::{self, Answer, Asked, Log};
-use crate::events::Recorder;
-use crate::pods::{PodController, PodSettings};
-use crate::resolve::ClusterDns;
+use crate::pods::PodController;
+use crate::testing::{ready, run_pods};
 
 /// A backend that has nothing, and remembers what it was to make.
 #[derive(Default)]
@@ -59,8 +56,7 @@ impl Pods for Backend {
 }
 
 fn description() -> Description {
-    let of = |name: &str, amount| Quantity { name: name.into(), capacity: amount, allocatable: amount };
-    Description { ready: true, resources: vec![of("pods", 3), of("cpu", 4_000)], ..Description::default() }
+    ready(&[("pods", 3), ("cpu", 4_000)])
 }
 
 fn pod(name: &str, made: &str, spec: &Value, status: Value) -> Value {
@@ -92,18 +88,15 @@ fn start(labels: Value, present: Vec<Value>, later: Vec<Value>) -> Run {
                 (200, later.iter().map(line).collect())
             }
             (&Method::GET, "/api/v1/pods") => fake::list(&present),
-            (&Method::GET, "/api/v1/nodes/web") => (200, json!({ "metadata": { "labels": labels } })),
+            (&Method::GET, "/api/v1/nodes/web-node") => (200, json!({ "metadata": { "labels": labels } })),
             (&Method::GET, _) if asked.watches() => (200, json!([])),
             (&Method::GET, _) => fake::list(&[]),
             _ => (200, json!({ "metadata": { "resourceVersion": "2" } })),
         }
     };
     let (api, log) = fake::api(answer);
-    let (recorder, events) = Recorder::new(api.clone(), "web");
-    tokio::spawn(events);
     let backend = Arc::new(Backend::default());
-    let settings = PodSettings { node: "web".into(), addresses: Vec::new(), dns: ClusterDns::default() };
-    let pods = PodController::start(settings, backend.clone(), api, recorder, &description());
+    let pods = run_pods(&api, backend.clone(), &description());
     Run { _pods: pods, backend, log }
 }
 

@@ -13,11 +13,9 @@ use tokio::time::Instant;
 
 use self::world::{BUNDLES, Backend, CONFIG_MAPS, Cluster, PODS, SECRETS};
 use crate::api::fake::Log;
-use crate::events::Recorder;
-use crate::pods::{PodController, PodSettings};
-use crate::resolve::ClusterDns;
+use crate::pods::PodController;
+use crate::testing::{NODE, run_pods};
 
-const NODE: &str = "web-node";
 /// Within which a change is to be delivered.
 const SOON: Duration = Duration::from_secs(60);
 
@@ -30,14 +28,7 @@ struct Run {
 
 fn start(cluster: &Arc<Cluster>, backend: &Arc<Backend>) -> Run {
     let (api, log) = cluster.api();
-    let (recorder, events) = Recorder::new(api.clone(), NODE);
-    tokio::spawn(events);
-    let settings = PodSettings {
-        node: NODE.to_owned(),
-        addresses: vec!["10.0.0.1".parse().unwrap()],
-        dns: ClusterDns { servers: Vec::new(), domain: "cluster.local".to_owned() },
-    };
-    let pods = PodController::start(settings, backend.clone(), api, recorder, &world::description());
+    let pods = run_pods(&api, backend.clone(), &world::description());
     Run { cluster: cluster.clone(), backend: backend.clone(), log, _pods: pods }
 }
 
@@ -90,20 +81,13 @@ impl Run {
     async fn until(&self, what: &str, mut is: impl FnMut() -> bool) {
         let began = Instant::now();
         while !is() {
-            assert!(began.elapsed() < SOON, "{what} did not come; warnings: {:?}", self.warnings());
+            assert!(began.elapsed() < SOON, "{what} did not come; warnings: {:?}", self.log.warnings());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     async fn holds(&self, volume: &str, path: &str, text: &str) {
         self.until(&format!("{text:?} in {volume}/{path}"), || self.backend.text(volume, path) == text).await;
-    }
-
-    /// Reasons and messages of Warnings, as they were first told.
-    fn warnings(&self) -> Vec<(String, String)> {
-        let all = self.log.all().into_iter().map(|asked| asked.body).filter(|body| body["type"] == "Warning");
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        all.map(|body| (text(&body["reason"]), text(&body["message"]))).collect()
     }
 }
 
@@ -128,7 +112,7 @@ async fn a_config_map_that_changes_is_seen_in_files_and_what_does_not_change_the
     let before = run.log.all().len();
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert_eq!(run.backend.calls(), 1);
-    assert_eq!(run.warnings(), []);
+    assert_eq!(run.log.warnings(), []);
     let since = run.log.all().split_off(before);
     assert!(since.iter().all(|asked| asked.method == http::Method::GET), "{since:?}");
 }
@@ -215,7 +199,7 @@ async fn an_object_that_is_gone_leaves_the_files_and_is_said_and_its_return_is_d
     run.cluster.remove(CONFIG_MAPS, "cfg");
     a_while().await;
     let said = "MountVolume.SetUp failed for volume \"cfg\" : configmap \"cfg\" not found";
-    assert_eq!(run.warnings(), [("FailedMount".to_owned(), said.to_owned())], "once");
+    assert_eq!(run.log.warnings(), [("FailedMount".to_owned(), said.to_owned())], "once");
     assert_eq!((run.backend.text("cfg", "key").as_str(), run.backend.calls()), ("1", 0));
     run.cluster.put(CONFIG_MAPS, config(json!({ "key": "3" })));
     run.holds("cfg", "key", "3").await;
@@ -231,7 +215,7 @@ async fn a_provider_that_fails_is_asked_again_with_growing_pauses_and_that_is_sa
     let calls = run.backend.calls();
     assert!((12..=25).contains(&calls), "{calls} calls in ten minutes");
     let said = "MountVolume.SetUp failed for volume \"cfg\" : the engine is away";
-    assert_eq!(run.warnings(), [("FailedMount".to_owned(), said.to_owned())]);
+    assert_eq!(run.log.warnings(), [("FailedMount".to_owned(), said.to_owned())]);
     *run.backend.refusal.lock().unwrap() = None;
     tokio::time::sleep(Duration::from_secs(80)).await;
     assert_eq!((run.backend.text("cfg", "key").as_str(), run.backend.calls()), ("2", calls + 1));
@@ -245,7 +229,7 @@ async fn a_provider_that_can_not_replace_files_is_said_on_the_pod_once() {
         run.cluster.put(CONFIG_MAPS, config(json!({ "key": text })));
         a_while().await;
     }
-    let said = run.warnings();
+    let said = run.log.warnings();
     assert_eq!(said.len(), 1, "{said:?}");
     assert_eq!(said[0].0, "FilesNotUpdated");
     assert!(said[0].1.contains("\"cfg\"") && said[0].1.contains("can't replace files"), "{}", said[0].1);
@@ -267,7 +251,7 @@ async fn a_backend_that_can_not_is_asked_once_for_each_change() {
     run.cluster.put(CONFIG_MAPS, config(json!({ "key": "3" })));
     a_while().await;
     assert_eq!(run.backend.calls(), 2);
-    let said = run.warnings();
+    let said = run.log.warnings();
     assert!(
         said.iter().all(|(reason, message)| reason == "FilesNotUpdated" && message.contains("fixed here")),
         "{said:?}"
@@ -303,7 +287,7 @@ async fn a_token_that_can_not_be_had_is_asked_for_until_it_can_and_the_provider_
     run.cluster.refuses_tokens.store(true, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(480)).await;
     assert_eq!((run.backend.text("token", "t").as_str(), run.backend.calls()), ("canary-1", 0));
-    let said = run.warnings();
+    let said = run.log.warnings();
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].1.contains("\"robot\"") && said[0].1.contains("no tokens today"), "{said:?}");
     run.cluster.refuses_tokens.store(false, Ordering::Relaxed);
@@ -366,7 +350,7 @@ async fn a_pod_whose_trust_bundles_are_not_served_waits_and_says_so() {
     cluster.put(PODS, pod(of_bundle()));
     a_while().await;
     assert!(!backend.is_made());
-    let said = run.warnings();
+    let said = run.log.warnings();
     let fits = |message: &str| message.contains("\"roots\"") && message.contains("serves no ClusterTrustBundles");
     assert!(said.iter().any(|(reason, message)| reason == "FailedMount" && fits(message)), "{said:?}");
 }

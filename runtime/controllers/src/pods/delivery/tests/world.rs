@@ -10,13 +10,14 @@ use futures::StreamExt;
 use http::Method;
 use provider::{
     Code, ContainerPhase, ContainerState, Description, Error, File, Files, Kind, ObjectState, PodConfig, PodRef,
-    PodState, Pods, Provider, Quantity, Result, Snapshot, Volume,
+    PodState, Pods, Provider, Result, Snapshot, Volume,
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::api::Api;
 use crate::api::fake::{self, Asked, Log, Reply};
+use crate::testing::ready;
 
 /// Where the objects of a kind are.
 pub const PODS: &str = "/api/v1/pods";
@@ -186,8 +187,7 @@ pub struct Backend {
 }
 
 pub fn description() -> Description {
-    let of = |name: &str, amount| Quantity { name: name.into(), capacity: amount, allocatable: amount };
-    Description { ready: true, resources: vec![of("pods", 100), of("cpu", 4_000)], ..Description::default() }
+    ready(&[("pods", 100), ("cpu", 4_000)])
 }
 
 impl Backend {
