@@ -145,6 +145,7 @@ impl References {
         let watch = Watch {
             path: format!("/api/v1/namespaces/{namespace}/{}", kind.path()),
             field_selector: format!("metadata.name={name}"),
+            is_busy: false,
         };
         let observer = Observer { slot: Arc::downgrade(&slot), changed: self.changed.clone() };
         let api = self.api.clone();

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 
+use super::client::Apart;
 use super::{Api, ApiError};
 
 const PAGE: u32 = 500;
@@ -61,6 +62,8 @@ pub(crate) struct Watch {
     pub path: String,
     /// `spec.nodeName=web`; may be empty.
     pub field_selector: String,
+    /// Much may come at once: it has a connection of its own.
+    pub is_busy: bool,
 }
 
 #[derive(Deserialize)]
@@ -217,9 +220,12 @@ impl Watch {
         let lasts = 300 + fastrand::u32(..300);
         let parameters =
             format!("watch=true&allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds={lasts}");
-        let request = Request::get(self.query(&parameters))
+        let mut request = Request::get(self.query(&parameters))
             .body(Body::empty())
             .map_err(|error| ApiError::Unreachable(error.to_string()))?;
+        if self.is_busy {
+            request.extensions_mut().insert(Apart);
+        }
         let Ok(response) = tokio::time::timeout(OPENED, api.client().send(request)).await else {
             return Err(ApiError::Unreachable(format!("no watch within {} s", OPENED.as_secs())));
         };

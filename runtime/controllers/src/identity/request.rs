@@ -117,7 +117,7 @@ fn object(name: &str, node: &str, purpose: &Purpose, key: &KeyPair) -> Result<Va
 async fn answer(api: &Api, name: &str) -> Result<String, IdentityError> {
     let refused = |what: String| IdentityError::Refused { name: name.to_owned(), what };
     let (answers, mut answered) = mpsc::unbounded_channel();
-    let watch = Watch { path: REQUESTS.to_owned(), field_selector: format!("metadata.name={name}") };
+    let watch = Watch { path: REQUESTS.to_owned(), field_selector: format!("metadata.name={name}"), is_busy: false };
     let mut is_there = false;
     let watching = watch.run::<Box<CertificateSigningRequest>>(api.clone(), |event| {
         let gone = || Some(Err("deleted before it was answered".to_owned()));

@@ -140,7 +140,8 @@ pub(super) enum Seen {
 
 /// Follows the Node object.
 async fn follow(api: Api, name: String, seen: watch::Sender<Seen>) {
-    let watch = Watch { path: "/api/v1/nodes".to_owned(), field_selector: format!("metadata.name={name}") };
+    let watch =
+        Watch { path: "/api/v1/nodes".to_owned(), field_selector: format!("metadata.name={name}"), is_busy: false };
     let mut listed = None;
     let running = watch.run::<Box<Node>>(api, |event| match event {
         Event::Listing => listed = Some(Seen::Absent),

@@ -219,7 +219,8 @@ fn facts(settings: &PodSettings, runs_containers: bool, description: &Descriptio
 /// Follows the node's pods at the API server.
 async fn watch(shared: Arc<Shared>) {
     let node = &shared.settings.node;
-    let watch = Watch { path: "/api/v1/pods".to_owned(), field_selector: format!("spec.nodeName={node}") };
+    let watch =
+        Watch { path: "/api/v1/pods".to_owned(), field_selector: format!("spec.nodeName={node}"), is_busy: true };
     let mut listed = None;
     let api = shared.api.clone();
     watch

@@ -175,7 +175,11 @@ impl TrustBundles {
         if known.watching.is_some() {
             return Ok(());
         }
-        let watch = Watch { path: format!("/apis/{GROUP}/{version}/{RESOURCE}"), field_selector: String::new() };
+        let watch = Watch {
+            path: format!("/apis/{GROUP}/{version}/{RESOURCE}"),
+            field_selector: String::new(),
+            is_busy: false,
+        };
         let mut observer = Observer {
             known: self.known.clone(),
             listed: self.listed.clone(),

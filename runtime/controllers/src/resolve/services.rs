@@ -65,7 +65,7 @@ impl Services {
     fn start(&self) {
         self.watching.get_or_init(|| {
             let (all, listed) = (self.all.clone(), self.listed.clone());
-            let watch = Watch { path: "/api/v1/services".to_owned(), field_selector: String::new() };
+            let watch = Watch { path: "/api/v1/services".to_owned(), field_selector: String::new(), is_busy: false };
             let mut next: Option<All> = None;
             let running = watch.run::<Box<Service>>(self.api.clone(), move |event| match event {
                 Event::Listing => next = Some(All::new()),
