@@ -15,6 +15,8 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::engine::Clock;
 use crate::limits::Time;
 
+/// What a call may burn before it is a heavy one; see `threads`.
+const LIGHT_SHARE: Duration = Duration::from_millis(2);
 /// Of its own duration, what a stream of the guest's making may burn on top of the budget.
 const SESSION_SHARE: u32 = 10;
 
@@ -50,6 +52,11 @@ impl Meter {
         Duration::from_nanos(self.spent.load(Ordering::Relaxed))
     }
 
+    /// Whether it burned more than the light threads are for.
+    pub(crate) fn is_heavy(&self) -> bool {
+        self.spent() > LIGHT_SHARE
+    }
+
     /// What was spent up to now. To be asked on the thread that runs the call.
     pub(crate) fn spent_now(&self) -> Duration {
         let running = thread_time().saturating_sub(self.poll_began.load(Ordering::Relaxed));
@@ -77,7 +84,7 @@ impl Meter {
 
     /// Polls a future on the meter.
     pub(crate) fn poll<F: Future + ?Sized>(&self, future: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let _ticking = self.clock.tick();
+        let _ticking = self.clock.tick(self.is_heavy());
         let began = thread_time();
         self.poll_began.store(began, Ordering::Relaxed);
         let polled = future.poll(cx);

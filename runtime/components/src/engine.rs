@@ -4,7 +4,8 @@
 //! pool queues. Each slot reserves address space, not
 //! memory. Slots that were used keep pages, at most [`WARM_MEMORY`] each: as many as calls ever ran at once, and at most
 //! [`WARM`] more for versions that are gone. The clock ticks every [`TICK`], and only
-//! while guests run: after [`IDLE_TICKS`] without any it sleeps, and an idle process has no timer.
+//! while guests run: after [`IDLE_TICKS`] without any it sleeps, and an idle process has no timer. While one spins it ticks
+//! every [`SHORT_TICK`].
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -26,6 +27,9 @@ const WARM: u32 = 8;
 const WARM_MEMORY: usize = 128 << 10;
 /// How often the clock ticks.
 const TICK: Duration = Duration::from_millis(2);
+/// How often while a guest spins. A tick is also when its thread enters the kernel, and a kernel with lazy preemption gives
+/// its core to who was woken meanwhile not before that.
+const SHORT_TICK: Duration = Duration::from_micros(500);
 /// Ticks without a running guest before the clock sleeps: waking it costs a call more than a tick does.
 const IDLE_TICKS: u32 = 50;
 /// Stack of guest code.
@@ -117,6 +121,7 @@ fn config() -> Config {
 #[derive(Default)]
 pub(crate) struct Clock {
     running: AtomicUsize,
+    spinning: AtomicUsize,
     asleep: Mutex<bool>,
     wake: Condvar,
 }
@@ -125,8 +130,11 @@ pub(crate) struct Clock {
 const LOOK: Duration = Duration::from_secs(10);
 
 impl Clock {
-    /// Ticks as long as the answer lives.
-    pub(crate) fn tick(&self) -> Ticking<'_> {
+    /// Ticks as long as the answer lives, more often for a guest that spins.
+    pub(crate) fn tick(&self, spins: bool) -> Ticking<'_> {
+        if spins {
+            self.spinning.fetch_add(1, Ordering::Relaxed);
+        }
         if self.running.fetch_add(1, Ordering::SeqCst) == 0 {
             let mut asleep = self.asleep.lock().unwrap_or_else(PoisonError::into_inner);
             if *asleep {
@@ -134,13 +142,13 @@ impl Clock {
                 self.wake.notify_one();
             }
         }
-        Ticking(self)
+        Ticking { clock: self, spins }
     }
 
     /// Lets a tick pass, or sleeps. Takes and returns how many ticks have passed without a guest.
     fn pass(&self, idle: u32, tick: impl Fn()) -> u32 {
         if self.running.load(Ordering::SeqCst) > 0 {
-            std::thread::sleep(TICK);
+            std::thread::sleep(if self.spinning.load(Ordering::Relaxed) > 0 { SHORT_TICK } else { TICK });
             tick();
             return 0;
         }
@@ -161,10 +169,16 @@ impl Clock {
 }
 
 /// A guest runs.
-pub(crate) struct Ticking<'a>(&'a Clock);
+pub(crate) struct Ticking<'a> {
+    clock: &'a Clock,
+    spins: bool,
+}
 
 impl Drop for Ticking<'_> {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
+        self.clock.running.fetch_sub(1, Ordering::SeqCst);
+        if self.spins {
+            self.clock.spinning.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The threads that guests of one provider run on, apart from the host's own.
 //!
-//! A call begins on the light threads. One that has burned [`LIGHT_SHARE`] of CPU time moves to the heavy ones, which run
-//! at the lowest priority: a guest that spins takes only what nobody else wants, and the light threads are free for the
+//! A call begins on the light threads. One that has burned some CPU time ([`Meter::is_heavy`]) moves to the heavy ones, which
+//! run at the lowest priority: a guest that spins takes only what nobody else wants, and the light threads are free for the
 //! next call. Leases, controllers and the kubelet API never wait for either.
 //!
 //! Default: as many of each as there are cores, at most [`MOST`]. Cost: idle threads sleep.
@@ -18,9 +18,6 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::cpu::Meter;
 
 const MOST: usize = 4;
-
-/// What a call may burn before it moves.
-const LIGHT_SHARE: Duration = Duration::from_millis(2);
 
 /// Niceness of the heavy threads.
 const LOWEST_PRIORITY: i32 = 19;
@@ -114,7 +111,7 @@ impl Drop for Pool {
 async fn drive<R: Send + 'static>(mut call: Boxed<R>, meter: Arc<Meter>, heavy: Handle) -> R {
     let light = std::future::poll_fn(|cx| match meter.poll(call.as_mut(), cx) {
         Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending if meter.spent() > LIGHT_SHARE => Poll::Ready(None),
+        Poll::Pending if meter.is_heavy() => Poll::Ready(None),
         Poll::Pending => Poll::Pending,
     });
     if let Some(done) = light.await {
