@@ -47,6 +47,9 @@ pub async fn run(cluster: &Cluster, client: &Client) -> Result<()> {
     );
     line("  CPU of the runtime for one", each(cpu, count), "");
 
+    // The raw requests' pods have gone meanwhile.
+    drop(watching);
+    let mut watching = Watching::start(client, &namespace).await?;
     node::pause(&own)?;
     pods::delete(client, &namespace, "web", count).await?;
     let (began, cpu) = (Instant::now(), node::cpu(&own)?);
