@@ -3,7 +3,7 @@
 //! A backend that names the command it could not run names what a Secret put into it. Such values are masked in all that
 //! is said of a container once they were given to the provider ([`Provider`](provider::Provider)s do that); but a process
 //! that was started anew hears of containers that another one made. Of these it repeats what the pod's status says
-//! already, and nothing else.
+//! already, and nothing else; what comes of starting such a container it does not repeat at all (`work`).
 
 use std::collections::BTreeMap;
 
