@@ -1,6 +1,6 @@
 //! Who calls a provider waits while it says that it can't be called: for one function or for all, all pods together.
 //!
-//! Default: [`PAUSE`], unless the provider says how long.
+//! Default: [`PAUSE`], unless the provider says how long. Bound: [`LONGEST_PAUSE`], whatever it says.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,6 +11,8 @@ use tokio::time::Instant;
 
 /// The pause of all callers when a provider is not available and does not say how long.
 const PAUSE: Duration = Duration::from_secs(1);
+/// What a provider may say at most: one that is wrong about it is asked again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// All functions.
 const EVERY: &str = "";
 
@@ -46,7 +48,7 @@ impl Gate {
             Scope::Export => function,
             Scope::Provider => EVERY,
         };
-        let until = Instant::now() + error.retry_after.unwrap_or(PAUSE);
+        let until = Instant::now() + error.retry_after.unwrap_or(PAUSE).min(LONGEST_PAUSE);
         self.until.lock().unwrap_or_else(PoisonError::into_inner).insert(function, until);
     }
 }
