@@ -13,9 +13,10 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use provider::PodKey;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::api::{Api, Event, Watch};
+use crate::api::{Api, Event, RIGHTS_ARRIVE, Watch};
 
 /// How long a pod waits for an object that was never read before.
 const FIRST_READ: Duration = Duration::from_secs(10);
@@ -147,7 +148,8 @@ impl References {
             field_selector: format!("metadata.name={name}"),
             is_busy: false,
         };
-        let observer = Observer { slot: Arc::downgrade(&slot), changed: self.changed.clone() };
+        let observer =
+            Observer { slot: Arc::downgrade(&slot), changed: self.changed.clone(), began: Instant::now() };
         let api = self.api.clone();
         let running = tokio::spawn(async move {
             match kind {
@@ -164,6 +166,7 @@ impl References {
 struct Observer {
     slot: std::sync::Weak<Slot>,
     changed: Arc<Changed>,
+    began: Instant,
 }
 
 impl Observer {
@@ -194,6 +197,7 @@ impl Observer {
                     self.set(state);
                 }
             }
+            Event::Failed(error) if error.is_forbidden() && self.began.elapsed() < RIGHTS_ARRIVE => {}
             Event::Failed(error) => self.fail(&error.to_string()),
         });
         tokio::select! {
@@ -260,5 +264,42 @@ impl From<&Secret> for Content {
             binary: BTreeMap::new(),
             immutable: own.immutable == Some(true),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::fake;
+
+    async fn read_refused(times: u64) -> Result<Option<Arc<Content>>, String> {
+        let asked = AtomicU64::new(0);
+        let (api, _log) = fake::api(move |own| match own.watches() {
+            true => (200, json!([])),
+            false if asked.fetch_add(1, Ordering::Relaxed) < times => {
+                fake::error(403, "Forbidden", "no relationship found between node 'n' and this object")
+            }
+            false => fake::list(&[json!({ "metadata": { "resourceVersion": "1" }, "data": { "a": "b" } })]),
+        });
+        let references = References::new(api, Box::new(|_| {}));
+        references.get(&PodKey::new("u", "default", "web"), ReferenceKind::ConfigMap, "own").await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rights_that_come_a_moment_after_the_binding_are_waited_for() {
+        let content = read_refused(3).await.unwrap().unwrap();
+        assert_eq!(content.data["a"].as_slice(), b"b");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rights_that_do_not_come_are_an_error() {
+        let began = Instant::now();
+        let error = read_refused(u64::MAX).await.unwrap_err();
+        assert!(error.contains("configmap \"own\" can't be read") && error.contains("no relationship"), "{error}");
+        assert!(began.elapsed() >= RIGHTS_ARRIVE && began.elapsed() < FIRST_READ, "{:?}", began.elapsed());
     }
 }

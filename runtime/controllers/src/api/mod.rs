@@ -17,3 +17,7 @@ pub use client::{ClientError, connect};
 pub use error::ApiError;
 pub use request::{Api, Patch};
 pub(crate) use watch::{Event, FromWatch, Watch};
+
+/// How long a refusal may only mean that the API server's authorizer has not heard of a binding yet: it watches pods as we
+/// do, and may hear of one a moment later.
+pub(crate) const RIGHTS_ARRIVE: std::time::Duration = std::time::Duration::from_secs(2);

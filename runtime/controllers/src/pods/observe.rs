@@ -74,6 +74,10 @@ fn object_state(state: &PodState) -> ObjectState {
     }
 }
 
+const fn is_over(state: ObjectState) -> bool {
+    matches!(state, ObjectState::Ended | ObjectState::Failed)
+}
+
 /// Addresses that are none are left out: a status with one is refused as a whole.
 fn addresses(texts: &[String]) -> Vec<IpAddr> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
@@ -96,8 +100,9 @@ fn object(state: &PodState, known: Option<&Object>) -> Object {
         reason: reason.into(),
         message: message.into(),
         disruption: state.disruption.as_str().into(),
-        // A partial answer may not know them.
-        ips: if ips.is_empty() && state.partial {
+        // A partial answer may not know them, and many backends forget those of what has stopped: the pod may have begun and
+        // ended within one write of its status.
+        ips: if ips.is_empty() && (state.partial || is_over(object_state(state))) {
             known.map(|known| known.ips.clone()).unwrap_or_default()
         } else {
             ips
@@ -141,5 +146,24 @@ fn start(container: &ContainerState, object: u32) -> Start {
             })
         }),
         spec_hash,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_that_has_stopped_keeps_the_addresses_that_it_had() {
+        let state = |state, ips: &[&str]| PodState {
+            id: "s".into(),
+            ips: ips.iter().map(ToString::to_string).collect(),
+            ..PodState::new(provider::PodKey::new("u", "default", "web"), 0, state)
+        };
+        let running = observation(&[state(provider::ObjectState::Running, &["10.0.0.1"])], None, 1);
+        for (now, expected) in [(provider::ObjectState::Ended, 1), (provider::ObjectState::Running, 0)] {
+            let later = observation(&[state(now, &[])], Some(&running), 2);
+            assert_eq!(later.objects[0].ips.len(), expected, "{now:?}");
+        }
     }
 }

@@ -20,12 +20,15 @@ use serde_json::json;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::api::Api;
+use crate::api::{Api, RIGHTS_ARRIVE};
 
 /// No token is used longer, however long it is valid.
 const OLDEST: Duration = Duration::from_secs(24 * 3_600);
 /// By how much a token may be replaced earlier.
 const MAX_JITTER: Duration = Duration::from_secs(10);
+
+/// Pause after a refusal that may be over at once.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// What a token is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,8 +116,16 @@ impl Tokens {
                 "boundObjectRef": { "apiVersion": "v1", "kind": "Pod", "name": &*pod.name, "uid": &*pod.uid },
             },
         });
-        let asked = Instant::now();
-        let answer: TokenRequest = self.api.create(&path, &request).await?;
+        let began = Instant::now();
+        let (asked, answer) = loop {
+            let asked = Instant::now();
+            match self.api.create::<TokenRequest>(&path, &request).await {
+                Err(error) if error.is_forbidden() && began.elapsed() < RIGHTS_ARRIVE => {
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+                answer => break (asked, answer?),
+            }
+        };
         let granted =
             answer.spec.and_then(|spec| spec.expiration_seconds).and_then(|seconds| u64::try_from(seconds).ok());
         let life = granted.map_or(*lifetime, Duration::from_secs);
@@ -259,7 +270,25 @@ mod tests {
         assert!(times.iter().any(|time| *time != times[0]));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_right_after_the_binding_is_waited_out() {
+        let refusals = std::sync::atomic::AtomicU64::new(2);
+        let (api, log) = fake::api(move |asked: &Asked| -> Answer {
+            let left = refusals.load(std::sync::atomic::Ordering::Relaxed);
+            if left > 0 {
+                refusals.store(left - 1, std::sync::atomic::Ordering::Relaxed);
+                return fake::error(403, "Forbidden", "no relationship found between node 'n' and this object");
+            }
+            let mut answer = asked.body.clone();
+            answer["status"] = json!({ "token": "granted", "expirationTimestamp": "2001-01-01T00:00:00Z" });
+            (201, answer)
+        });
+        let (tokens, _) = tokens(api);
+        assert_eq!(read(&TokenFile { tokens, wanted: wanted("", 600) }).await, "granted");
+        assert_eq!(log.all().len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_token_that_is_refused_is_an_error_that_says_why_and_none_that_shows_a_token() {
         let (api, _) = fake::api(|_: &Asked| fake::error(403, "Forbidden", "robot may not"));
         let (tokens, told) = tokens(api);

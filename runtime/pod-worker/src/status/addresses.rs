@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{HostIP, PodIP};
 
 use super::Input;
-use crate::observation::ObjectState;
+use crate::observation::{Object, ObjectState};
 
 pub(super) struct Addresses {
     pub pod_ips: Vec<PodIP>,
@@ -35,9 +35,12 @@ pub(super) fn addresses(input: &Input<'_>, over: bool) -> Addresses {
         }
         pod_ips
     } else {
-        let told = input.object().map(|object| object.ips.as_slice()).unwrap_or_default();
+        let keeps = keeps_addresses(input, over);
+        // A sandbox that has stopped has its addresses no more; the pod, if it is over, still shows them.
+        let has = |object: &&Object| keeps || !matches!(object.state, ObjectState::Ended | ObjectState::Failed);
+        let told = input.object().filter(has).map(|object| object.ips.as_slice()).unwrap_or_default();
         let pod_ips: Vec<PodIP> = by_family(told, first_is_v6).map(|ip| PodIP { ip }).collect();
-        if pod_ips.is_empty() && keeps_addresses(input, over) { known() } else { pod_ips }
+        if pod_ips.is_empty() && keeps { known() } else { pod_ips }
     };
     Addresses { pod_ips, host_ips }
 }

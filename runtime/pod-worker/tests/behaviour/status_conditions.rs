@@ -276,3 +276,15 @@ fn a_pod_that_ends_keeps_its_addresses() {
     let new_sandbox = addressed(&pod, &[], &[], &["192.0.2.1"], Work::Running);
     assert!(pod_ips(&new_sandbox).is_empty(), "a new sandbox has new ones");
 }
+
+#[test]
+fn a_sandbox_that_stopped_gives_its_addresses_to_a_pod_that_is_over_alone() {
+    let pod = apps(&["app"]);
+    let mut sandbox = object(0, ObjectState::Ended);
+    sandbox.ips = ips(&["10.0.0.1"]);
+    let seen = seen(vec![sandbox], vec![]);
+    for (work, expected) in [(Work::Terminated, vec!["10.0.0.1"]), (Work::Running, vec![])] {
+        let status = status::compute(&input(&pod, &seen, Some(work)));
+        assert_eq!(pod_ips(&status), expected, "{work:?}");
+    }
+}
