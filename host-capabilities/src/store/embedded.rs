@@ -259,6 +259,19 @@ fn providers(waiting: &[Write]) -> Vec<Box<[u8]>> {
     names
 }
 
+/// The writes of these providers that go now, so many bytes of each and one write more at most; and those that stay. Those of
+/// one provider keep their order.
+fn batch_of(whose: &[Box<[u8]>], most_bytes: usize, waiting: Vec<Write>) -> (Vec<Write>, Vec<Write>) {
+    let mut left: HashMap<Box<[u8]>, usize> = whose.iter().map(|own| (own.clone(), most_bytes)).collect();
+    waiting.into_iter().partition(|write| match left.get_mut(provider_of(&write.key)) {
+        None | Some(0) => false,
+        Some(left) => {
+            *left = left.saturating_sub(write.bytes());
+            true
+        }
+    })
+}
+
 /// Takes what has come, once there is something or this time is over; false: nobody writes any more.
 fn waiting_now(queue: &mpsc::Receiver<Write>, waiting: &mut Vec<Write>, longest: Option<Duration>) -> bool {
     let first = match longest {
@@ -319,10 +332,8 @@ impl Writer {
                         }
                     }
                     Turn::Write(whose) => {
-                        let (batch, others) = waiting
-                            .into_iter()
-                            .partition::<Vec<_>, _>(|write| whose.iter().any(|own| **own == *provider_of(&write.key)));
-                        waiting = others;
+                        let batch;
+                        (batch, waiting) = batch_of(&whose, turns.most_bytes(), waiting);
                         self.write(batch, &mut turns);
                         waiting.extend(queue.try_iter().take(MAX_BATCH.saturating_sub(waiting.len())));
                     }
@@ -431,5 +442,31 @@ impl Writer {
                 Ok(Ok(self.version))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(namespace: &str, key: &str, bytes: usize) -> Write {
+        let change = Change::Put { value: vec![0; bytes], expires: 0, most: Extent { bytes: 0, keys: 0 } };
+        Write { key: full_key(namespace, key), change, condition: Condition::Always, done: oneshot::channel().0 }
+    }
+
+    fn keys(writes: &[Write]) -> Vec<&[u8]> {
+        writes.iter().filter_map(|write| write.key.splitn(2, |byte| *byte == 0).nth(1)).collect()
+    }
+
+    #[test]
+    fn a_commit_holds_so_much_of_each_provider_and_leaves_the_rest_in_its_order() {
+        let waiting =
+            vec![write("bulk/a", "1", 60), write("bulk/b", "2", 60), write("bulk/a", "3", 1), write("few", "4", 1)];
+        let (batch, left) = batch_of(&[b"bulk".as_slice().into(), b"few".as_slice().into()], 100, waiting);
+        assert_eq!((keys(&batch), keys(&left)), (vec![b"1".as_slice(), b"2", b"4"], vec![b"3".as_slice()]));
+        let (batch, left) = batch_of(&[b"few".as_slice().into()], usize::MAX, left);
+        assert_eq!((batch.len(), keys(&left)), (0, vec![b"3".as_slice()]), "not its turn");
+        let (batch, left) = batch_of(&[b"bulk".as_slice().into()], usize::MAX, left);
+        assert_eq!((keys(&batch), left.len()), (vec![b"3".as_slice()], 0));
     }
 }

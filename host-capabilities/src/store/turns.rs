@@ -3,8 +3,9 @@
 //! Every commit costs a sync, whoever it is for, and what comes meanwhile waits for it. So of providers that write at the
 //! same time the one that wrote more lets the others go first: it waits until it is no more than [`AHEAD`] ahead, or for
 //! [`PAUSES`] times as long as its last commit took, so that it never has more than a fifth of the writer's time while
-//! somebody else wants some, and never stands still. A provider counts as writing for [`RECENT`] after its last write. One
-//! that writes alone never waits.
+//! somebody else wants some, and never stands still; and as what comes during a commit waits for its end, no commit holds
+//! much more than [`SHARED`] bytes of one provider. A provider counts as writing for [`RECENT`] after its last write. One
+//! that writes alone never waits, and writes as much at once as there is.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -15,6 +16,8 @@ const AHEAD: u64 = 16;
 const PAUSES: u32 = 4;
 /// How long after its last write a provider counts as writing.
 const RECENT: Duration = Duration::from_millis(2);
+/// Bytes of one provider after which its other writes are left to a later commit, while several providers write.
+const SHARED: usize = 64 << 10;
 /// Bytes that a write of one page holds.
 const PAGE: usize = 4_096;
 
@@ -70,6 +73,11 @@ impl Turns {
         Turn::Wait(until.duration_since(now))
     }
 
+    /// How many bytes of a provider a commit holds before the rest is left to a later one.
+    pub fn most_bytes(&self) -> usize {
+        if self.parties.len() > 1 { SHARED } else { usize::MAX }
+    }
+
     /// A commit that took so long wrote so much for a provider.
     pub fn wrote(&mut self, provider: &[u8], cost: u64, took: Duration, now: Instant) {
         if let Some(party) = self.parties.get_mut(provider) {
@@ -95,6 +103,7 @@ mod tests {
         let (mut turns, mut now) = (Turns::default(), Instant::now());
         for _ in 0..1_000 {
             assert_eq!(turns.next(names(&["bulk"]), now), Turn::Write(names(&["bulk"])));
+            assert_eq!(turns.most_bytes(), usize::MAX);
             now += COMMIT;
             turns.wrote(b"bulk", 1_000, COMMIT, now);
         }

@@ -148,8 +148,7 @@ impl References {
             field_selector: format!("metadata.name={name}"),
             is_busy: false,
         };
-        let observer =
-            Observer { slot: Arc::downgrade(&slot), changed: self.changed.clone(), began: Instant::now() };
+        let observer = Observer { slot: Arc::downgrade(&slot), changed: self.changed.clone(), began: Instant::now() };
         let api = self.api.clone();
         let running = tokio::spawn(async move {
             match kind {
