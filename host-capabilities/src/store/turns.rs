@@ -2,10 +2,10 @@
 //!
 //! Every commit costs a sync, whoever it is for, and what comes meanwhile waits for it. So of providers that write at the
 //! same time the one that wrote more lets the others go first: it waits until it is no more than [`AHEAD`] ahead, or for
-//! [`PAUSES`] times as long as its last commit took, so that it never has more than a fifth of the writer's time while
-//! somebody else wants some, and never stands still; and as what comes during a commit waits for its end, no commit holds
-//! much more than [`SHARED`] bytes of one provider. A provider counts as writing for [`RECENT`] after its last write. One
-//! that writes alone never waits, and writes as much at once as there is.
+//! [`PAUSES`] times as long as its last commit took: it never stands still, and fewer than one in a hundred of the others'
+//! writes wait for one of its own. As what comes during a commit waits for its end, no commit holds much more than [`SHARED`]
+//! bytes of one provider. A provider counts as writing for [`RECENT`] after its last write. One that writes alone never
+//! waits, and writes as much at once as there is.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// How far a provider may be ahead of another, in writes of a page.
 const AHEAD: u64 = 16;
 /// Pauses of one that is further ahead, in times of its last commit.
-const PAUSES: u32 = 4;
+const PAUSES: u32 = 64;
 /// How long after its last write a provider counts as writing.
 const RECENT: Duration = Duration::from_millis(2);
 /// Bytes of one provider after which its other writes are left to a later commit, while several providers write.
@@ -70,7 +70,8 @@ impl Turns {
             return Turn::Write(ready);
         }
         let until = others.iter().filter_map(|name| Some(self.parties.get(name)?.pause_until)).min().unwrap_or(now);
-        Turn::Wait(until.duration_since(now))
+        // Whom they wait for may write no more.
+        Turn::Wait(until.duration_since(now).min(RECENT))
     }
 
     /// How many bytes of a provider a commit holds before the rest is left to a later one.
@@ -120,9 +121,14 @@ mod tests {
         now += COMMIT;
         turns.wrote(b"few", 1, COMMIT, now);
         // The next write of the other is expected at any moment.
-        assert_eq!(turns.next(names(&["bulk"]), now), Turn::Wait(COMMIT * (PAUSES - 1)));
-        now += COMMIT * (PAUSES - 1);
-        assert_eq!(turns.next(names(&["bulk"]), now), Turn::Write(names(&["bulk"])));
+        assert_eq!(turns.next(names(&["bulk"]), now), Turn::Wait(RECENT));
+        let began = now;
+        while turns.next(names(&["bulk", "few"]), now) == Turn::Write(names(&["few"])) {
+            now += COMMIT;
+            turns.wrote(b"few", 1, COMMIT, now);
+        }
+        let waited = now - began;
+        assert!(waited >= COMMIT * (PAUSES - 2) && waited <= COMMIT * PAUSES, "{waited:?}");
     }
 
     #[test]
