@@ -44,6 +44,8 @@ pub(super) struct Whole {
     busy: bool,
     /// What the backend was given last.
     given: Option<Arc<Record>>,
+    /// It was asked to make it, and may have done so when it was asked before: of what was given then.
+    is_unproven: bool,
     trouble: Option<Trouble>,
     ending: Option<Ending>,
     /// Create it again at this time, to hand something over.
@@ -138,6 +140,7 @@ impl Whole {
                 self.again_at = again.map(|again| later(now, again));
             }
             Err(failed) => {
+                self.is_unproven = true;
                 if failed.is_stale {
                     self.attempt = self.attempt.saturating_add(1);
                 }
@@ -291,6 +294,7 @@ fn run(
             return;
         }
         whole.busy = true;
+        whole.is_unproven = true;
         whole.again_at = None;
         todo.effects.push(Effect::Create { attempt: whole.attempt });
         return;
@@ -298,20 +302,23 @@ fn run(
     if let Some(at) = whole.again_at {
         todo.wake(at);
     }
-    match &whole.given {
+    let mut changed = match &whole.given {
+        Some(given) => changes::between(given, record),
         // After a start of the host what was given is not known; it is taken to be what is there, unless that says else.
-        None if made_of_others.is_empty() => whole.given = Some(record.clone()),
         None => {
-            whole.busy = true;
-            todo.effects.push(Effect::Update { attempt: whole.attempt, changed: made_of_others.to_vec() });
-        }
-        Some(given) => {
-            let changed = changes::between(given, record);
-            if !changed.is_empty() {
-                whole.busy = true;
-                todo.effects.push(Effect::Update { attempt: whole.attempt, changed });
+            whole.is_unproven = true;
+            if made_of_others.is_empty() {
+                whole.given = Some(record.clone());
             }
+            Vec::new()
         }
+    };
+    if std::mem::take(&mut whole.is_unproven) {
+        changed.extend(made_of_others.iter().filter(|path| !changed.contains(path)).cloned().collect::<Vec<_>>());
+    }
+    if !changed.is_empty() {
+        whole.busy = true;
+        todo.effects.push(Effect::Update { attempt: whole.attempt, changed });
     }
 }
 

@@ -161,3 +161,53 @@ fn a_clock_that_is_set_back_holds_nothing_up() {
     assert!(matches!(core.report(at(40 - hour), &context), Report::Later(_)), "a pause is no shorter by it");
     assert!(matches!(core.report(at(600 - hour), &context), Report::Patch(_)), "it waits for the old clock");
 }
+
+#[test]
+fn an_image_that_changed_while_a_create_seemed_to_fail_is_told_of() {
+    let context = settled(true);
+    let mut core = being_made(&context);
+    // The backend made it, and the answer was lost; meanwhile the pod was given another image.
+    let Plan::Whole(whole) = &mut core.plan else { panic!("it is no whole pod") };
+    let failed = crate::pods::CallFailed {
+        reason: "FailedCreatePodSandBox".into(),
+        message: "no answer".into(),
+        retry_after: None,
+        is_final: false,
+        is_stale: false,
+    };
+    whole.called(NOW, core.record.clone(), Err(failed.clone()));
+    core.returned();
+    let mut other = json!({
+        "metadata": { "name": "web", "namespace": "default", "uid": "u", "resourceVersion": "2", "generation": 2 },
+        "spec": { "containers": [{ "name": "main", "image": "busybox:2" }], "nodeName": "n" },
+    });
+    let other_record = |pod: &Value| Record::read(&serde_json::value::to_raw_value(pod).unwrap()).unwrap();
+    core.set_record(NOW, Some(other_record(&other)));
+    let later = at(10_000);
+    assert!(core.plan(later, &context).effects.contains(&Effect::Create { attempt: 0 }));
+    let of_the_old = Some(pod_worker::spec_hash("main", "busybox"));
+    let mut seen = observation(Phase::Running, ObjectState::Running);
+    seen.starts[0].spec_hash = of_the_old;
+    core.set_seen(seen.clone());
+    let given = core.record.clone();
+    let Plan::Whole(whole) = &mut core.plan else { panic!("it is no whole pod") };
+    whole.called(later, given, Ok(None));
+    core.returned();
+    let image = Effect::Update { attempt: 0, changed: vec!["spec.containers[0].image".to_owned()] };
+    assert!(core.plan(later, &context).effects.contains(&image));
+    let Plan::Whole(whole) = &mut core.plan else { panic!("it is no whole pod") };
+    whole.called(later, None, Err(failed));
+    core.returned();
+    let later = at(20_000);
+    assert!(core.plan(later, &context).effects.contains(&image), "again, when that failed");
+
+    // What the backend was told of is not told again, though it shows the old one for a while.
+    let given = core.record.clone();
+    let Plan::Whole(whole) = &mut core.plan else { panic!("it is no whole pod") };
+    whole.called(later, given, Ok(None));
+    core.returned();
+    assert!(!core.plan(later, &context).effects.iter().any(Effect::is_call));
+    other["metadata"]["resourceVersion"] = "3".into();
+    core.set_record(later, Some(other_record(&other)));
+    assert!(!core.plan(later, &context).effects.iter().any(Effect::is_call));
+}
