@@ -54,7 +54,7 @@ pub async fn run(cluster: &Cluster, client: &Client) -> Result<()> {
     pods::delete(client, &namespace, "web", count).await?;
     let (began, cpu) = (Instant::now(), node::cpu(&own)?);
     node::resume(&own)?;
-    let done = watching.until("pods go", |seen| seen.gone >= count).await?;
+    let done = watching.until("pods go", |seen| seen.gone.len() >= count).await?;
     let cpu = node::cpu(&own)? - cpu;
     let own_rate = rate(count, done - began);
     let deletions = deletions.and(raw.deletions(deletions.at_once).await?);

@@ -1,6 +1,6 @@
 //! What people see of pods: a watch that counts those that run, and those that are gone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -44,8 +44,8 @@ struct Status {
 pub struct Counts {
     /// Names of pods that were seen running, and when first.
     pub running: HashMap<String, Instant>,
-    /// How many are gone.
-    pub gone: usize,
+    /// Names of pods of ours that are gone; raw requests' pods may be told of again.
+    pub gone: HashSet<String>,
     /// When the last pod began to run, or went.
     pub last: Option<Instant>,
 }
@@ -91,10 +91,12 @@ impl Watching {
                             true
                         });
                     }
-                    WatchEvent::Deleted(_) => sender.send_modify(|counts| {
-                        counts.gone += 1;
-                        counts.last = Some(now);
-                    }),
+                    WatchEvent::Deleted(seen) if seen.metadata.name.starts_with("web-") => {
+                        sender.send_modify(|counts| {
+                            counts.gone.insert(seen.metadata.name);
+                            counts.last = Some(now);
+                        });
+                    }
                     _ => {}
                 }
             }
@@ -115,7 +117,7 @@ impl Watching {
                 Ok(changed) => changed.context("the watch has ended")?,
                 Err(_) => {
                     let counts = self.counts.borrow();
-                    bail!("{what}: stuck at {} running, {} gone", counts.running.len(), counts.gone)
+                    bail!("{what}: stuck at {} running, {} gone", counts.running.len(), counts.gone.len())
                 }
             }
         }
