@@ -138,7 +138,8 @@ fn text(status: &Value) -> String {
             limits.push(["/limit", "/used", "/atMost"].map(|pointer| shown(limit.pointer(pointer))));
         }
         for limit in list(provider, "/quotas") {
-            limits.push(["/limit", "/used", "/maximum"].map(|pointer| shown(limit.pointer(pointer))));
+            let [name, used] = ["/limit", "/used"].map(|pointer| shown(limit.pointer(pointer)));
+            limits.push([name, used, most(limit.pointer("/maximum"))]);
         }
         table(&limits).into_iter().for_each(|text| line(format!("  {text}")));
     }
@@ -150,6 +151,11 @@ fn text(status: &Value) -> String {
     }
     table(&nodes).into_iter().for_each(&mut line);
     out
+}
+
+/// A limit's most; the largest number stands for no limit.
+fn most(value: Option<&Value>) -> String {
+    if value.and_then(Value::as_u64) == Some(u64::MAX) { "unlimited".to_owned() } else { shown(value) }
 }
 
 fn list<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
