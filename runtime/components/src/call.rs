@@ -82,11 +82,16 @@ impl About {
     }
 }
 
+/// Most handles that a call's instance may hold at once: of resources, streams, futures and calls of its own. They take the
+/// host's memory, and the time of its threads when they are dropped.
+const HANDLES: usize = 1 << 15;
+
 pub(crate) fn store(engine: &Engine, limits: &Limits, call: Call, meter: &Arc<Meter>) -> Store<State> {
     let memory = Memory::new(limits.memory, limits.table_elements);
     let mut store = Store::new(&engine.wasmtime, State::new(call, memory));
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(limits.host_memory);
+    store.set_max_component_handles(HANDLES);
     store.set_epoch_deadline(1);
     let meter = meter.clone();
     store.epoch_deadline_callback(move |_| {
