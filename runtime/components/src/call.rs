@@ -35,7 +35,7 @@ use crate::cpu::Meter;
 use crate::engine::Engine;
 use crate::export::Export;
 use crate::function::Function;
-use crate::limits::{Limits, Reached};
+use crate::limits::{HANDLES, Limits, Reached};
 use crate::masks::PodMasks;
 use crate::memory::Memory;
 use crate::output::{self, Handed};
@@ -81,10 +81,6 @@ impl About {
         Self { export, pod: Some(pod.clone()), mask: Mask::default() }
     }
 }
-
-/// Most handles that a call's instance may hold at once: of resources, streams, futures and calls of its own. They take the
-/// host's memory, and the time of its threads when they are dropped.
-const HANDLES: usize = 1 << 15;
 
 pub(crate) fn store(engine: &Engine, limits: &Limits, call: Call, meter: &Arc<Meter>) -> Store<State> {
     let memory = Memory::new(limits.memory, limits.table_elements);

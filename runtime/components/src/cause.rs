@@ -49,6 +49,9 @@ impl Cause {
         if root.contains("fuel allocated for hostcalls has been exhausted") {
             return Self::Reached(Reached::HostMemory(limits.host_memory));
         }
+        if root.contains("store handle limit exceeded") {
+            return Self::Reached(Reached::Handles);
+        }
         match (trap, store.data().call.logger().last_words()) {
             (Some(trap), said) if !said.is_empty() => Self::Trapped(kind(*trap), said),
             (Some(trap), _) => Self::Trapped(kind(*trap), root.trim_start_matches("wasm trap: ").to_owned()),
@@ -84,7 +87,8 @@ const fn kind(trap: Trap) -> &'static str {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Reached(Reached::Stack) => write!(f, "reached {}", Reached::Stack),
+            // Nobody can raise these.
+            Self::Reached(fixed @ (Reached::Stack | Reached::Handles)) => write!(f, "reached {fixed}"),
             Self::Reached(reached) => write!(f, "reached {reached}; --limit NAME=VALUE raises it"),
             Self::Trapped(_, said) => write!(f, "trapped: {said}"),
             Self::Failed(why) => write!(f, "failed: {why}"),

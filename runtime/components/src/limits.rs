@@ -281,6 +281,10 @@ fn time(text: &str) -> Option<Duration> {
     digits.parse::<u64>().ok().filter(|number| *number > 0)?.checked_mul(unit).map(Duration::from_millis)
 }
 
+/// Most handles that a call may hold at once: of resources, streams, futures and calls of its own. Nobody can set it: they
+/// take the host's memory, and the time of its threads when they are dropped.
+pub(crate) const HANDLES: usize = 1 << 15;
+
 /// A limit that a call reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reached {
@@ -296,6 +300,8 @@ pub(crate) enum Reached {
     HostMemory(usize),
     /// Stack.
     Stack,
+    /// Handles.
+    Handles,
     /// Open streams.
     Streams(usize),
     /// Streams that keep their instance.
@@ -314,6 +320,7 @@ impl Reached {
             Self::Wall(_) => "wall",
             Self::HostMemory(_) => "host-memory",
             Self::Stack => "stack",
+            Self::Handles => "handles",
             Self::Streams(_) => "streams",
             Self::Sessions(_) => "sessions",
             Self::Tasks(_) => "tasks",
@@ -332,6 +339,7 @@ impl fmt::Display for Reached {
                 write!(f, "the limit host-memory={} (size of one value out of the guest)", Size(*limit as u64))
             }
             Self::Stack => f.write_str("the end of its stack (a recursion without end)"),
+            Self::Handles => write!(f, "the most handles that a call may hold, {HANDLES}"),
             Self::Streams(limit) => write!(f, "the limit streams={limit} (open streams)"),
             Self::Tasks(limit) => write!(f, "the limit tasks={limit} ({})", Limit::Tasks.what()),
             Self::Sessions(limit) => write!(f, "the limit sessions={limit} (streams of the guest's own making)"),

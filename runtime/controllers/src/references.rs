@@ -3,6 +3,7 @@
 //! Each is watched by its name as soon as a pod refers to it, whichever pods share it, and dropped with the last of them.
 //! An object that is immutable is read once. So a node identity under the Node authorizer may read all that is asked for,
 //! and nothing is ever asked for that no pod refers to. When one changes, the pods that refer to it are told.
+//! That authorizer may hear of a binding after us: a refusal counts from [`RIGHTS_ARRIVE`] on.
 //!
 //! Cost: one watch an object, all on the same connection. Values of Secrets are wiped from memory when they are dropped.
 

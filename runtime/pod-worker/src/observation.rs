@@ -77,6 +77,13 @@ pub enum ObjectState {
     Unknown,
 }
 
+impl ObjectState {
+    /// It exists, and nothing of it runs any more, nor will.
+    pub const fn has_stopped(self) -> bool {
+        matches!(self, Self::Ended | Self::Failed)
+    }
+}
+
 /// The backend's object for a pod.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Object {

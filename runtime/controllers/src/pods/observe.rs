@@ -74,10 +74,6 @@ fn object_state(state: &PodState) -> ObjectState {
     }
 }
 
-const fn is_over(state: ObjectState) -> bool {
-    matches!(state, ObjectState::Ended | ObjectState::Failed)
-}
-
 /// Addresses that are none are left out: a status with one is refused as a whole.
 fn addresses(texts: &[String]) -> Vec<IpAddr> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
@@ -102,7 +98,7 @@ fn object(state: &PodState, known: Option<&Object>) -> Object {
         disruption: state.disruption.as_str().into(),
         // A partial answer may not know them, and many backends forget those of what has stopped: the pod may have begun and
         // ended within one write of its status.
-        ips: if ips.is_empty() && (state.partial || is_over(object_state(state))) {
+        ips: if ips.is_empty() && (state.partial || object_state(state).has_stopped()) {
             known.map(|known| known.ips.clone()).unwrap_or_default()
         } else {
             ips

@@ -1,5 +1,8 @@
 //! A pod on a backend that runs whole pods: made once, told of changes, ended, forgotten.
 //!
+//! What it was given last is remembered, so that it is told of changes alone; after each create, and after a start of the
+//! host, the images that it shows are held against the pod once: what it made may be of what it was given before.
+//!
 //! What the backend loses is made again as the next attempt where the restart policy has it. A call that failed is made
 //! again with back-off ([`FIRST_PAUSE`] doubling to [`LONGEST_PAUSE`], a fifth of it at random), for ever; what is invalid
 //! waits for a change of the pod.
@@ -44,7 +47,7 @@ pub(super) struct Whole {
     busy: bool,
     /// What the backend was given last.
     given: Option<Arc<Record>>,
-    /// It was asked to make it, and may have done so when it was asked before: of what was given then.
+    /// What it shows is to be held against the pod.
     is_unproven: bool,
     trouble: Option<Trouble>,
     ending: Option<Ending>,
@@ -314,7 +317,11 @@ fn run(
         }
     };
     if std::mem::take(&mut whole.is_unproven) {
-        changed.extend(made_of_others.iter().filter(|path| !changed.contains(path)).cloned().collect::<Vec<_>>());
+        for path in made_of_others {
+            if !changed.contains(path) {
+                changed.push(path.clone());
+            }
+        }
     }
     if !changed.is_empty() {
         whole.busy = true;
@@ -359,7 +366,7 @@ fn end(whole: &mut Whole, key: &PodKey, object: Option<&Object>, now: Timestamp,
 fn end_replaced(whole: &mut Whole, key: &PodKey, seen: &Observation, last: &Object, now: Timestamp, todo: &mut Todo) {
     whole.replaced.retain(|asked| asked.again_at > now);
     for old in seen.objects.iter().filter(|old| old.attempt < last.attempt) {
-        let over = matches!(old.state, ObjectState::Ended | ObjectState::Failed);
+        let over = old.state.has_stopped();
         let asked = whole.replaced.iter().find(|asked| asked.attempt == old.attempt && asked.to_forget == over);
         if let Some(asked) = asked {
             todo.wake(asked.again_at);
@@ -373,7 +380,7 @@ fn end_replaced(whole: &mut Whole, key: &PodKey, seen: &Observation, last: &Obje
 
 /// Nothing of it runs any more, as far as the backend says.
 fn has_ended(seen: &Observation) -> bool {
-    let over = |object: &Object| matches!(object.state, ObjectState::Ended | ObjectState::Failed);
+    let over = |object: &Object| object.state.has_stopped();
     let exited = !seen.starts.is_empty() && seen.starts.iter().all(|start| start.phase == Phase::Exited);
     seen.object().is_some_and(over) || exited
 }

@@ -3,7 +3,8 @@
 //! A token is asked for when a provider first reads it, and replaced when 80 % of its life have passed, or 24 h, less up to
 //! [`MAX_JITTER`] at random, so that the tokens of pods that began together don't end together. Its life is what the API
 //! server granted, counted from when it was asked: the two clocks need not agree. Whoever delivers files is told when a
-//! pod's token wants to be replaced ([`Due`]); nobody polls.
+//! pod's token wants to be replaced ([`Due`]); nobody polls. A refusal is asked about again every [`ASK_AGAIN`] until
+//! [`RIGHTS_ARRIVE`] is over.
 //!
 //! Cost: one request a token; a provider that never looks costs none. Tokens are wiped from memory when they are dropped,
 //! and are in no message: what a request for one answers is not told but for its error.

@@ -37,7 +37,7 @@ pub(super) fn addresses(input: &Input<'_>, over: bool) -> Addresses {
     } else {
         let keeps = keeps_addresses(input, over);
         // A sandbox that has stopped has its addresses no more; the pod, if it is over, still shows them.
-        let has = |object: &&Object| keeps || !matches!(object.state, ObjectState::Ended | ObjectState::Failed);
+        let has = |object: &&Object| keeps || !object.state.has_stopped();
         let told = input.object().filter(has).map(|object| object.ips.as_slice()).unwrap_or_default();
         let pod_ips: Vec<PodIP> = by_family(told, first_is_v6).map(|ip| PodIP { ip }).collect();
         if pod_ips.is_empty() && keeps { known() } else { pod_ips }

@@ -3,6 +3,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::FromWatch as _;
+use crate::pods::CallFailed;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -56,9 +57,14 @@ fn being_made(context: &Context) -> Core {
 /// The backend runs it, and said so.
 fn made(core: &mut Core, now: Timestamp) {
     core.set_seen(observation(Phase::Running, ObjectState::Running));
+    called(core, now, Ok(None));
+}
+
+/// A call that was given the pod as it is now came back.
+fn called(core: &mut Core, now: Timestamp, result: Result<Option<Duration>, CallFailed>) {
     let given = core.record.clone();
     let Plan::Whole(whole) = &mut core.plan else { panic!("it is no whole pod") };
-    whole.called(now, given, Ok(None));
+    whole.called(now, given, result);
     core.returned();
 }
 
@@ -167,16 +173,14 @@ fn an_image_that_changed_while_a_create_seemed_to_fail_is_told_of() {
     let context = settled(true);
     let mut core = being_made(&context);
     // The backend made it, and the answer was lost; meanwhile the pod was given another image.
-    let Plan::Whole(whole) = &mut core.plan else { panic!("it is no whole pod") };
-    let failed = crate::pods::CallFailed {
+    let failed = CallFailed {
         reason: "FailedCreatePodSandBox".into(),
         message: "no answer".into(),
         retry_after: None,
         is_final: false,
         is_stale: false,
     };
-    whole.called(NOW, core.record.clone(), Err(failed.clone()));
-    core.returned();
+    called(&mut core, NOW, Err(failed.clone()));
     let mut other = json!({
         "metadata": { "name": "web", "namespace": "default", "uid": "u", "resourceVersion": "2", "generation": 2 },
         "spec": { "containers": [{ "name": "main", "image": "busybox:2" }], "nodeName": "n" },
@@ -185,27 +189,18 @@ fn an_image_that_changed_while_a_create_seemed_to_fail_is_told_of() {
     core.set_record(NOW, Some(other_record(&other)));
     let later = at(10_000);
     assert!(core.plan(later, &context).effects.contains(&Effect::Create { attempt: 0 }));
-    let of_the_old = Some(pod_worker::spec_hash("main", "busybox"));
     let mut seen = observation(Phase::Running, ObjectState::Running);
-    seen.starts[0].spec_hash = of_the_old;
-    core.set_seen(seen.clone());
-    let given = core.record.clone();
-    let Plan::Whole(whole) = &mut core.plan else { panic!("it is no whole pod") };
-    whole.called(later, given, Ok(None));
-    core.returned();
+    seen.starts[0].spec_hash = Some(pod_worker::spec_hash("main", "busybox"));
+    core.set_seen(seen);
+    called(&mut core, later, Ok(None));
     let image = Effect::Update { attempt: 0, changed: vec!["spec.containers[0].image".to_owned()] };
     assert!(core.plan(later, &context).effects.contains(&image));
-    let Plan::Whole(whole) = &mut core.plan else { panic!("it is no whole pod") };
-    whole.called(later, None, Err(failed));
-    core.returned();
+    called(&mut core, later, Err(failed));
     let later = at(20_000);
     assert!(core.plan(later, &context).effects.contains(&image), "again, when that failed");
 
     // What the backend was told of is not told again, though it shows the old one for a while.
-    let given = core.record.clone();
-    let Plan::Whole(whole) = &mut core.plan else { panic!("it is no whole pod") };
-    whole.called(later, given, Ok(None));
-    core.returned();
+    called(&mut core, later, Ok(None));
     assert!(!core.plan(later, &context).effects.iter().any(Effect::is_call));
     other["metadata"]["resourceVersion"] = "3".into();
     core.set_record(later, Some(other_record(&other)));
