@@ -35,6 +35,8 @@ pub(crate) struct Record {
     pub deletion_grace: Option<Duration>,
     /// `spec.terminationGracePeriodSeconds`.
     grace: Option<u32>,
+    /// `spec.activeDeadlineSeconds` is set.
+    pub has_deadline: bool,
     /// The phase is one that is never left.
     pub finished: bool,
     /// It only mirrors a pod that is not managed here.
@@ -90,9 +92,11 @@ struct Object<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Grace {
+struct Times {
     #[serde(default)]
     termination_grace_period_seconds: Option<i64>,
+    #[serde(default)]
+    active_deadline_seconds: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -106,7 +110,8 @@ impl FromWatch for Record {
         let Object { metadata, spec, status } = serde_json::from_str(object.get())?;
         let status = status.map_or("{}", RawValue::get);
         let phase: Phase<'_> = serde_json::from_str(status)?;
-        let Grace { termination_grace_period_seconds: grace } = serde_json::from_str(spec.get())?;
+        let Times { termination_grace_period_seconds: grace, active_deadline_seconds: deadline } =
+            serde_json::from_str(spec.get())?;
         let mirror = metadata.annotations.is_some_and(|annotations| {
             let own: std::collections::BTreeMap<String, String> =
                 serde_json::from_str(annotations.get()).unwrap_or_default();
@@ -117,6 +122,7 @@ impl FromWatch for Record {
             version: metadata.resource_version.to_string(),
             generation: metadata.generation,
             grace: grace.map(|grace| u32::try_from(grace).unwrap_or(0)),
+            has_deadline: deadline.is_some(),
             deletion_grace: metadata.deletion_timestamp.is_some().then(|| {
                 let seconds = metadata.deletion_grace_period_seconds.and_then(|grace| u64::try_from(grace).ok());
                 Duration::from_secs(seconds.unwrap_or(0))

@@ -21,6 +21,6 @@ pub mod status;
 
 pub use host::{Probe, TerminationMessage, Verdict, Waiting, Work};
 pub use image::{InvalidImageName, spec_hash, with_default_tag};
-pub use over::{has_run, is_over};
+pub use over::{has_run, is_over, may_be_over};
 pub use pod::{PodView, Role};
 pub use status::nanos;

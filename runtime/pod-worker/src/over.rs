@@ -19,6 +19,12 @@ pub fn is_over(pod: PodView<'_>, observation: &Observation, evicted: bool) -> bo
     }
 }
 
+/// Whether it may be over, which can be said without looking at the pod; `ending`: the host ends it, or somebody deleted it.
+pub fn may_be_over(observation: &Observation, ending: bool) -> bool {
+    let may_be = |state: ObjectState| state == ObjectState::Lost || state.has_stopped();
+    ending || observation.object().is_some_and(|object| may_be(object.state))
+}
+
 /// Any container but an ephemeral one has ever run, as far as the backend or the API server know.
 pub fn has_run(pod: PodView<'_>, observation: &Observation) -> bool {
     pod.init_containers().chain(pod.app_containers()).any(|container| {

@@ -27,6 +27,8 @@ use crate::record::{Parsed, Record};
 /// While something is being done for a pod at the backend, what there is to be told of it waits so long for the outcome:
 /// a pod that begins at once makes one write.
 const GATHER: Duration = Duration::from_millis(20);
+/// That a pod's end was seen is told along with its end, if that comes within this time.
+const ENDING: Duration = Duration::from_secs(10);
 /// Two writes of one pod's status are at least this far apart: what changes in between makes one.
 const APART: Duration = Duration::from_millis(20);
 /// The first pause after a write failed; doubles up to [`LONGEST_PAUSE`].
@@ -138,6 +140,8 @@ struct Writing {
     apart_until: Option<Timestamp>,
     /// Until when what there is to be told waits for calls that are under way.
     gather_until: Option<Timestamp>,
+    /// Until when only news is written: somebody asked for its deletion.
+    news_until: Option<Timestamp>,
     deleted: bool,
 }
 
@@ -153,7 +157,8 @@ pub(crate) struct Core {
     taken: bool,
     pub(super) told: Told,
     given: Given,
-    probes_told: bool,
+    /// It was decided about once.
+    is_judged: bool,
     /// When its grace period ends, once somebody asked for its deletion: counted from when we heard of it, as the kubelet
     /// does, for the API server's clock is another one.
     pub(super) delete_by: Option<Timestamp>,
@@ -177,7 +182,7 @@ impl Core {
             taken: false,
             told: Told::default(),
             given: Given::new(),
-            probes_told: false,
+            is_judged: false,
             delete_by: None,
             calls: 0,
             set_by: SignedDuration::ZERO,
@@ -207,6 +212,7 @@ impl Core {
         });
         if let Some(grace) = record.deletion_grace {
             let by = now.saturating_add(grace).unwrap_or(Timestamp::MAX);
+            self.writing.news_until.get_or_insert_with(|| later(now, ENDING));
             self.delete_by = Some(self.delete_by.map_or(by, |earlier| earlier.min(by)));
         }
         if !is_older(&record.version, &self.writing.own_version) {
@@ -256,9 +262,7 @@ impl Core {
 
     /// The pod, parsed; none: the API server does not have it, or what it has can't be read.
     pub fn parsed(&self) -> Option<Arc<Parsed>> {
-        let parsed = self.record.as_ref()?.parse();
-        let told = |error: &_| tracing::error!(pod = %self.key, uid = %self.key.uid, %error, "the pod can't be read");
-        parsed.inspect_err(told).ok()
+        parsed(&self.key, self.record.as_ref()?)
     }
 
     /// The pod, to be decided about whether the node takes it; none: that was done, or does not matter any more.
@@ -373,12 +377,16 @@ impl Core {
 
     /// Decides about the pod as a whole.
     fn judge(&mut self, now: Timestamp, todo: &mut Todo) {
-        if self.verdict.is_some() || self.record.as_ref().is_none_or(|record| record.finished) {
+        let Some(record) = self.record.as_ref().filter(|record| !record.finished && self.verdict.is_none()) else {
+            return;
+        };
+        let is_first = !std::mem::replace(&mut self.is_judged, true);
+        if !is_first && !record.has_deadline {
             return;
         }
         let Some(parsed) = self.parsed() else { return };
         // Once: before the first status.
-        if parsed.status.start_time.is_none() && !std::mem::replace(&mut self.probes_told, true) {
+        if is_first && parsed.status.start_time.is_none() {
             todo.effects.extend(probes::told(&parsed.spec).map(Effect::Event));
         }
         let status = self.base_status(&parsed);
@@ -449,7 +457,8 @@ impl Core {
         let taken = self.writing.taken.clone();
         match status::patch(&self.key.uid, taken.as_deref().unwrap_or(&*parsed.status), &computed) {
             Some(patch) if !self.is_gone() => {
-                if let Some(at) = self.writing.apart_until.filter(|at| *at > now) {
+                let news_until = self.writing.news_until.filter(|_| !status::is_news(&patch));
+                if let Some(at) = self.writing.apart_until.max(news_until).filter(|at| *at > now) {
                     return Report::Later(at);
                 }
                 self.writing.in_flight = true;
@@ -552,6 +561,12 @@ fn is_older(version: &str, than: &str) -> bool {
 
 fn later(now: Timestamp, pause: Duration) -> Timestamp {
     now.saturating_add(pause).unwrap_or(Timestamp::MAX)
+}
+
+/// A pod's record, parsed; none: it can't be read.
+pub(super) fn parsed(key: &PodKey, record: &Arc<Record>) -> Option<Arc<Parsed>> {
+    let told = |error: &_| tracing::error!(pod = %key, uid = %key.uid, %error, "the pod can't be read");
+    record.parse().inspect_err(told).ok()
 }
 
 pub(super) fn view<'a>(parsed: &'a Parsed, status: &'a PodStatus) -> PodView<'a> {

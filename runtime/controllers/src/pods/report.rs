@@ -17,11 +17,12 @@ use crate::record::Record;
 /// Takes pods from the queue, for ever.
 pub(super) async fn write(shared: Arc<Shared>, queue: Queue) {
     while let Some(cell) = next_report(&queue).await {
-        one(&shared, &cell).await;
+        while one(&shared, &cell).await {}
     }
 }
 
-async fn one(shared: &Shared, cell: &Arc<Cell>) {
+/// Returns whether there is more to be told at once: a pod whose last states were written is deleted while it is at hand.
+async fn one(shared: &Shared, cell: &Arc<Cell>) -> bool {
     cell.report_again.store(false, Ordering::Release);
     let (report, key) = {
         let mut core = cell.core();
@@ -29,9 +30,15 @@ async fn one(shared: &Shared, cell: &Arc<Cell>) {
     };
     let path = Record::path(&key);
     match report {
-        Report::Nothing => {}
-        Report::Busy => cell.report_again.store(true, Ordering::Release),
-        Report::Later(at) => shared.index.report_at(cell, at),
+        Report::Nothing => false,
+        Report::Busy => {
+            cell.report_again.store(true, Ordering::Release);
+            false
+        }
+        Report::Later(at) => {
+            shared.index.report_at(cell, at);
+            false
+        }
         Report::Patch(patch) => {
             let urgent = shared.api.urgent();
             let written = shared.api.patch_versioned(&format!("{path}/status"), Patch::Strategic, &patch).await;
@@ -46,7 +53,7 @@ async fn one(shared: &Shared, cell: &Arc<Cell>) {
                 }
             };
             let again = cell.core().written(clock::now(), result);
-            follow(shared, cell, again);
+            follow(shared, cell, again)
         }
         Report::Delete => {
             let result = shared.api.delete_now(&path, &key.uid).await.map_err(|error| {
@@ -59,16 +66,18 @@ async fn one(shared: &Shared, cell: &Arc<Cell>) {
                 // What the backend still has of it can go.
                 shared.index.plan(cell);
             }
-            follow(shared, cell, again);
+            follow(shared, cell, again)
         }
     }
 }
 
-/// Reports again at a time, or when something came up meanwhile.
-fn follow(shared: &Shared, cell: &Arc<Cell>, again: Option<Timestamp>) {
+/// Reports again at a time, or when something came up meanwhile. Returns whether that is now.
+fn follow(shared: &Shared, cell: &Arc<Cell>, again: Option<Timestamp>) -> bool {
     match again {
+        Some(at) if at <= clock::now() => return true,
         Some(at) => shared.index.report_at(cell, at),
         None if cell.report_again.load(Ordering::Acquire) => shared.index.report(cell),
         None => {}
     }
+    false
 }

@@ -13,11 +13,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PodStatus;
 use pod_worker::observation::{Object, ObjectState, Observation, Phase};
-use pod_worker::{Waiting, is_over, spec_hash};
+use pod_worker::{Waiting, is_over, may_be_over, spec_hash};
 use provider::{PodKey, PodRef};
 
 use super::changes;
-use super::core::{Core, Effect, Plan, Todo, Told, move_by, view};
+use super::core::{Core, Effect, Plan, Todo, Told, move_by, parsed, view};
 use crate::record::{Parsed, Record};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -192,7 +192,6 @@ impl Whole {
 }
 
 pub(super) fn plan(core: &mut Core, now: Timestamp, todo: &mut Todo) {
-    let parsed = core.parsed();
     let record = core.record.clone();
     let evicted = core.verdict.is_some();
     let (was_deleted, delete_by) = (core.was_deleted(), core.delete_by);
@@ -205,7 +204,7 @@ pub(super) fn plan(core: &mut Core, now: Timestamp, todo: &mut Todo) {
     if let Some(object) = object {
         end_replaced(whole, key, seen, object, now, todo);
     }
-    let (Some(parsed), Some(record)) = (parsed, record) else {
+    let Some(record) = record else {
         // Its last states are nobody's to be told.
         if !whole.busy && object.is_some() && has_ended(seen) {
             forget(whole, key, object, now, todo);
@@ -218,20 +217,24 @@ pub(super) fn plan(core: &mut Core, now: Timestamp, todo: &mut Todo) {
         }
         return;
     };
-    let over = !whole.busy && is_over(view(&parsed, &parsed.status), seen, evicted);
+    // Most pods are looked at to find that nothing is to be done: they are parsed only where that decides.
+    let parsed = || parsed(key, &record);
     if let Some(until) = delete_by {
         end(whole, key, object, now, until, todo);
-        if over && was_deleted {
+        if was_deleted && !whole.busy {
             forget(whole, key, object, now, todo);
         }
     } else if evicted {
         let until = later(now, record.grace_period());
         end(whole, key, object, now, until, todo);
-    } else if !record.finished && !over {
-        let others = made_of_others(&parsed, seen);
-        run(whole, &record, object, &others, now, todo);
+    } else if !record.finished {
+        let over = |parsed: Arc<Parsed>| is_over(view(&parsed, &parsed.status), seen, false);
+        if whole.busy || !may_be_over(seen, false) || !parsed().is_none_or(over) {
+            run(whole, &record, object, || parsed().map_or_else(Vec::new, |own| made_of_others(&own, seen)), now, todo);
+        }
     }
-    *told = Told { work: None, waiting: whole.waiting(&parsed, seen), messages: Vec::new() };
+    let waiting = if whole.trouble.is_some() { parsed().map(|own| whole.waiting(&own, seen)) } else { None };
+    *told = Told { work: None, waiting: waiting.unwrap_or_default(), messages: Vec::new() };
 }
 
 impl Whole {
@@ -251,7 +254,7 @@ impl Whole {
     }
 }
 
-/// Paths of the images that containers should be made of, and are not.
+/// Paths of the images that containers should be made of, and are not, by what the backend says of these.
 fn made_of_others(parsed: &Parsed, seen: &Observation) -> Vec<String> {
     let inits = parsed.spec.init_containers.iter().flatten().enumerate().map(|(at, own)| ("initContainers", at, own));
     let all = inits.chain(parsed.spec.containers.iter().enumerate().map(|(at, own)| ("containers", at, own)));
@@ -269,7 +272,7 @@ fn run(
     whole: &mut Whole,
     record: &Arc<Record>,
     object: Option<&Object>,
-    made_of_others: &[String],
+    made_of_others: impl FnOnce() -> Vec<String>,
     now: Timestamp,
     todo: &mut Todo,
 ) {
@@ -305,6 +308,7 @@ fn run(
     if let Some(at) = whole.again_at {
         todo.wake(at);
     }
+    let made_of_others = if whole.is_unproven || whole.given.is_none() { made_of_others() } else { Vec::new() };
     let mut changed = match &whole.given {
         Some(given) => changes::between(given, record),
         // After a start of the host what was given is not known; it is taken to be what is there, unless that says else.
@@ -318,8 +322,8 @@ fn run(
     };
     if std::mem::take(&mut whole.is_unproven) {
         for path in made_of_others {
-            if !changed.contains(path) {
-                changed.push(path.clone());
+            if !changed.contains(&path) {
+                changed.push(path);
             }
         }
     }

@@ -25,7 +25,7 @@ use crate::over::{has_run, is_over};
 use crate::pod::{PodView, is_terminal};
 use crate::start_error::with_ends;
 
-pub use patch::patch;
+pub use patch::{is_news, patch};
 pub use quantity::nanos;
 
 /// All that a pod's status follows from.

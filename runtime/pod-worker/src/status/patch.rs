@@ -51,6 +51,19 @@ pub fn patch(uid: &str, present: &PodStatus, computed: &PodStatus) -> Option<Val
     (!fields.is_empty()).then(|| json!({ "metadata": { "uid": uid }, "status": fields }))
 }
 
+/// Whether a patch tells more than that a newer generation of the pod was looked at.
+pub fn is_news(patch: &Value) -> bool {
+    let of_generation = |name: &String| name == "observedGeneration";
+    let fields = patch["status"].as_object();
+    fields.into_iter().flatten().any(|(name, value)| match value.as_array().filter(|_| name == "conditions") {
+        Some(conditions) => {
+            let fields = conditions.iter().filter_map(Value::as_object).flat_map(Map::keys);
+            fields.filter(|own| *own != "type").any(|own| !of_generation(own))
+        }
+        None => !of_generation(name),
+    })
+}
+
 /// A list that takes the place of one that is merged by default.
 fn replaced(list: Value, present: bool) -> Value {
     match list {

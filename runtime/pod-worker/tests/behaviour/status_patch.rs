@@ -46,6 +46,17 @@ fn only_changed_fields_are_sent_with_the_uid() {
 }
 
 #[test]
+fn a_generation_that_was_looked_at_is_no_news_by_itself() {
+    let condition = |fields: Value| json!({ "status": { "observedGeneration": 3, "conditions": [fields] } });
+    assert!(!status::is_news(&json!({ "status": { "observedGeneration": 3 } })));
+    assert!(!status::is_news(&condition(json!({ "type": "Ready", "observedGeneration": 3 }))));
+    assert!(status::is_news(&condition(json!({ "type": "Ready", "observedGeneration": 3, "status": "False" }))));
+    assert!(status::is_news(&condition(json!({ "$patch": "delete", "type": "PodResizePending" }))));
+    assert!(status::is_news(&json!({ "status": { "observedGeneration": 3, "phase": "Failed" } })));
+    assert!(status::is_news(&json!({ "status": { "containerStatuses": [] } })));
+}
+
+#[test]
 fn conditions_are_merged_by_type_and_others_are_not_touched() {
     let present = of(json!({ "conditions": [
         { "type": "example.com/lb", "status": "False" },

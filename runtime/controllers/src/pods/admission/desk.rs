@@ -69,6 +69,10 @@ impl Desk {
         if record.finished {
             self.gone(uid);
         } else if is_taken {
+            // What it takes until it is gone does not change any more.
+            if record.deletion_grace.is_some() {
+                return;
+            }
             let mut ledger = self.ledger();
             if ledger.is_older(uid, record.generation)
                 && let Ok(parsed) = record.parse()

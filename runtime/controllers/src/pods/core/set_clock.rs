@@ -14,7 +14,13 @@ impl Core {
         let moved = by.saturating_sub(self.set_by);
         self.set_by = by;
         let writing = &mut self.writing;
-        let waits = [&mut self.delete_by, &mut writing.not_before, &mut writing.apart_until, &mut writing.gather_until];
+        let waits = [
+            &mut self.delete_by,
+            &mut writing.not_before,
+            &mut writing.apart_until,
+            &mut writing.gather_until,
+            &mut writing.news_until,
+        ];
         for at in waits.into_iter().flatten() {
             move_by(at, moved);
         }

@@ -17,11 +17,16 @@ fn settled(is_whole: bool) -> Context {
 }
 
 fn record(version: &str, status: &Value, deletion: bool) -> Record {
+    of_generation(1, version, status, deletion)
+}
+
+fn of_generation(generation: i64, version: &str, status: &Value, deletion: bool) -> Record {
     let mut pod = json!({
-        "metadata": { "name": "web", "namespace": "default", "uid": "u", "resourceVersion": version, "generation": 1 },
+        "metadata": { "name": "web", "namespace": "default", "uid": "u", "resourceVersion": version },
         "spec": { "containers": [{ "name": "main", "image": "busybox" }], "nodeName": "n" },
         "status": status,
     });
+    pod["metadata"]["generation"] = generation.into();
     if deletion {
         pod["metadata"]["deletionTimestamp"] = "1970-01-01T00:00:00Z".into();
         pod["metadata"]["deletionGracePeriodSeconds"] = 30.into();
@@ -135,6 +140,33 @@ fn a_pod_is_deleted_as_soon_as_its_last_states_are_written() {
     assert!(matches!(core.report(at(30), &context), Report::Patch(_)));
     assert_eq!(core.written(at(32), Ok("4".to_owned())), Some(at(32)));
     assert!(matches!(core.report(at(32), &context), Report::Delete));
+}
+
+#[test]
+fn a_pod_that_ends_soon_after_its_deletion_makes_one_write() {
+    let context = settled(true);
+    let running = |context: &Context| {
+        let mut core = being_made(context);
+        made(&mut core, at(1));
+        let Report::Patch(patch) = core.report(at(1), context) else { panic!("nothing to tell") };
+        core.written(at(2), Ok("2".to_owned()));
+        core.set_record(at(100), Some(of_generation(2, "3", &patch["status"], true)));
+        core.plan(at(100), context);
+        core.returned();
+        core
+    };
+    // That the deletion was seen can wait for what comes of it.
+    let mut core = running(&context);
+    assert!(matches!(core.report(at(200), &context), Report::Later(until) if until == at(10_100)));
+    core.set_seen(observation(Phase::Exited, ObjectState::Ended));
+    let report = core.report(at(300), &context);
+    assert_eq!(phase(&report), Some("Succeeded"), "{report:?}");
+
+    let mut core = running(&context);
+    assert!(matches!(core.report(at(200), &context), Report::Later(_)));
+    let Report::Patch(patch) = core.report(at(10_100), &context) else { panic!("it is told after a while") };
+    assert_eq!(patch["status"]["observedGeneration"], 2);
+    assert!(!status::is_news(&patch), "{patch}");
 }
 
 #[test]

@@ -128,6 +128,10 @@ impl Deliveries {
 
 /// The API server has this of a pod, which is not known yet.
 pub(super) fn applied(shared: &Shared, record: &Record) {
+    // The files of one that is ended don't matter any more.
+    if record.deletion_grace.is_some() {
+        return;
+    }
     let Some(cell) = shared.index.cell(&record.key.uid) else { return };
     let core = cell.core();
     match core.record() {
