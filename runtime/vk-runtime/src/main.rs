@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|command| command == components::compile::COMMAND) {
         return components::compile::worker();
     }
-    allocator::give_back_large_buffers();
+    allocator::tell();
     let arguments = Arguments::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let result = match arguments.command {
         Some(Command::Inspect(inspect)) => inspect::inspect(&inspect),
