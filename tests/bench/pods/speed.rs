@@ -26,12 +26,12 @@ pub async fn run(cluster: &Cluster, client: &Client) -> Result<()> {
     watching.running("sample").await?;
     let running = status(client, &namespace, "sample").await?;
     let raw = Raw { client, namespace: &namespace, ended: &ended(&running), running: &running, count };
+    // Somebody looks on all the time, for what is raw as for what is not.
     let patches = raw.best_of_patches().await?;
     let deletions = raw.best_of_deletions().await?;
-    drop(watching);
 
     node::pause(&own)?;
-    // What looks on has seen all that was before the time begins.
+    drop(watching);
     let mut watching = Watching::start(client, &namespace).await?;
     pods::create(client, &namespace, "speed", "web", count).await?;
     let (began, cpu) = (Instant::now(), node::cpu(&own)?);

@@ -234,6 +234,17 @@ impl Core {
         changed
     }
 
+    /// The backend removed what was left of this attempt. Returns whether that was all that it had: then it need not be
+    /// asked. If it has something after all, its next list says so, and that is removed as well.
+    pub fn forgotten(&mut self, attempt: u32) -> bool {
+        let Some(seen) = &self.seen else { return false };
+        let is_all = seen.objects.iter().all(|object| object.attempt == attempt);
+        if is_all {
+            self.seen = Some(observe::gone(Some(seen), seen.revision, true));
+        }
+        is_all
+    }
+
     /// To be read before the backend is asked.
     pub const fn revision(&self) -> u32 {
         match &self.plan {

@@ -131,7 +131,7 @@ impl Call<'_> {
                     Ok(pods) => call!(self, "pods.forget", pods.forget(reference.clone())),
                     Err(error) => Err(error),
                 };
-                if result.is_ok() {
+                if result.is_ok() && !self.cell.core().forgotten(reference.attempt) {
                     self.shared.observer.refresh(self.key.uid.clone());
                 }
                 self.ended(&reference, "FailedKillPod", result);

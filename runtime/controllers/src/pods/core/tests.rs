@@ -170,6 +170,26 @@ fn a_pod_that_ends_soon_after_its_deletion_makes_one_write() {
 }
 
 #[test]
+fn the_backend_is_not_asked_for_what_it_has_forgotten() {
+    let context = settled(true);
+    let mut core = untold(&context);
+    core.set_seen(observation(Phase::Exited, ObjectState::Ended));
+    assert!(core.plan(NOW, &context).effects.iter().any(|effect| matches!(effect, Effect::Forget { .. })));
+    assert!(core.forgotten(0));
+    let Plan::Whole(whole) = &mut core.plan else { panic!("it is no whole pod") };
+    whole.ended(NOW, Ok(()));
+    core.returned();
+    assert_eq!(core.plan(NOW, &context).effects, [Effect::Drop]);
+
+    // Another attempt is there still.
+    let mut core = untold(&context);
+    let mut seen = observation(Phase::Exited, ObjectState::Ended);
+    seen.objects.push(Object::new(1, "backend-2", ObjectState::Running));
+    core.set_seen(seen);
+    assert!(!core.forgotten(0));
+}
+
+#[test]
 fn what_the_api_server_took_is_not_written_again_before_it_tells_of_it() {
     let context = settled(true);
     let mut core = being_made(&context);
