@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use pod_worker::Work;
 use pod_worker::machine::Goal;
 
-use super::core::{Core, Effect, Plan, Todo, Told, view};
+use super::core::{Core, Deletion, Effect, Plan, Todo, Told, view};
 use crate::events::PodEvent;
 use crate::record::Parsed;
 
@@ -55,7 +55,7 @@ pub(super) fn plan(core: &mut Core, now: Timestamp, todo: &mut Todo) {
 /// What is to become of the pod.
 fn goal(core: &Core, now: Timestamp) -> Goal {
     let Some(record) = &core.record else { return Goal::Remove { until: now } };
-    if core.was_deleted() {
+    if core.deletion() == Deletion::Done {
         return Goal::Remove { until: now };
     }
     if let Some(until) = core.delete_by {

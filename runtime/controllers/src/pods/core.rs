@@ -121,6 +121,16 @@ pub(super) struct Told {
     pub messages: Vec<TerminationMessage>,
 }
 
+/// How far the object's deletion by us is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Deletion {
+    #[default]
+    NotAsked,
+    /// It was asked for, since nothing of the pod runs any more.
+    Asked,
+    Done,
+}
+
 /// What was written to the API server.
 #[derive(Debug, Default)]
 struct Writing {
@@ -142,7 +152,7 @@ struct Writing {
     gather_until: Option<Timestamp>,
     /// Until when only news is written: somebody asked for its deletion.
     news_until: Option<Timestamp>,
-    deleted: bool,
+    deletion: Deletion,
 }
 
 /// One pod.
@@ -436,7 +446,7 @@ impl Core {
         if self.writing.in_flight {
             return Report::Busy;
         }
-        if self.writing.deleted || self.seen.is_none() {
+        if self.writing.deletion == Deletion::Done || self.seen.is_none() {
             return Report::Nothing;
         }
         if let Some(at) = self.writing.not_before.filter(|at| *at > now) {
@@ -479,6 +489,7 @@ impl Core {
             }
             _ if self.is_to_be_deleted(&parsed, &computed) => {
                 self.writing.in_flight = true;
+                self.writing.deletion = Deletion::Asked;
                 Report::Delete
             }
             _ => Report::Nothing,
@@ -552,16 +563,19 @@ impl Core {
         match result {
             Ok(()) => {
                 self.writing.in_flight = false;
-                self.writing.deleted = true;
+                self.writing.deletion = Deletion::Done;
                 None
             }
-            Err(retry_after) => self.written(now, Err(retry_after)),
+            Err(retry_after) => {
+                self.writing.deletion = Deletion::NotAsked;
+                self.written(now, Err(retry_after))
+            }
         }
     }
 
-    /// Whether the object was deleted by us; that it is gone is told later.
-    pub(super) const fn was_deleted(&self) -> bool {
-        self.writing.deleted
+    /// How far the object's deletion by us is; that it is gone is told later.
+    pub(super) const fn deletion(&self) -> Deletion {
+        self.writing.deletion
     }
 }
 

@@ -17,7 +17,7 @@ use pod_worker::{Waiting, is_over, may_be_over, spec_hash};
 use provider::{PodKey, PodRef};
 
 use super::changes;
-use super::core::{Core, Effect, Plan, Todo, Told, move_by, parsed, view};
+use super::core::{Core, Deletion, Effect, Plan, Todo, Told, move_by, parsed, view};
 use crate::record::{Parsed, Record};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -194,7 +194,7 @@ impl Whole {
 pub(super) fn plan(core: &mut Core, now: Timestamp, todo: &mut Todo) {
     let record = core.record.clone();
     let evicted = core.verdict.is_some();
-    let (was_deleted, delete_by) = (core.was_deleted(), core.delete_by);
+    let (deletion, delete_by) = (core.deletion(), core.delete_by);
     let Core { plan: Plan::Whole(whole), seen: Some(seen), key, told, .. } = core else { return };
     let object = seen.object();
     if let Some(object) = object {
@@ -220,9 +220,12 @@ pub(super) fn plan(core: &mut Core, now: Timestamp, todo: &mut Todo) {
     // Most pods are looked at to find that nothing is to be done: they are parsed only where that decides.
     let parsed = || parsed(key, &record);
     if let Some(until) = delete_by {
-        end(whole, key, object, now, until, todo);
-        if was_deleted && !whole.busy {
-            forget(whole, key, object, now, todo);
+        match deletion {
+            Deletion::NotAsked => end(whole, key, object, now, until, todo),
+            // It has ended. That its grace period is over is told along with its deletion, and is nothing to the backend.
+            Deletion::Asked => {}
+            Deletion::Done if whole.busy => {}
+            Deletion::Done => forget(whole, key, object, now, todo),
         }
     } else if evicted {
         let until = later(now, record.grace_period());

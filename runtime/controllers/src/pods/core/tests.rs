@@ -73,6 +73,13 @@ fn called(core: &mut Core, now: Timestamp, result: Result<Option<Duration>, Call
     core.returned();
 }
 
+/// A call that ends it or removes it came back.
+fn ended(core: &mut Core, now: Timestamp) {
+    let Plan::Whole(whole) = &mut core.plan else { panic!("it is no whole pod") };
+    whole.ended(now, Ok(()));
+    core.returned();
+}
+
 fn phase(report: &Report) -> Option<&str> {
     match report {
         Report::Patch(patch) => patch["status"]["phase"].as_str(),
@@ -134,12 +141,19 @@ fn a_pod_is_deleted_as_soon_as_its_last_states_are_written() {
     core.written(at(2), Ok("2".to_owned()));
     core.set_record(at(3), Some(record("3", &patch["status"], true)));
     assert!(core.plan(at(3), &context).effects.iter().any(|effect| matches!(effect, Effect::Delete { .. })));
-    core.returned();
+    ended(&mut core, at(3));
     core.set_seen(observation(Phase::Exited, ObjectState::Ended));
     core.plan(at(4), &context);
     assert!(matches!(core.report(at(30), &context), Report::Patch(_)));
     assert_eq!(core.written(at(32), Ok("4".to_owned())), Some(at(32)));
     assert!(matches!(core.report(at(32), &context), Report::Delete));
+    // The API server ends its grace period before it deletes it: the backend is not asked to end it once more.
+    let mut ended = record("5", &patch["status"], true);
+    ended.deletion_grace = Some(Duration::ZERO);
+    core.set_record(at(33), Some(ended));
+    assert!(!core.plan(at(33), &context).effects.iter().any(Effect::is_call));
+    core.deleted(at(34), Ok(()));
+    assert!(core.plan(at(34), &context).effects.iter().any(|effect| matches!(effect, Effect::Forget { .. })));
 }
 
 #[test]
@@ -176,9 +190,7 @@ fn the_backend_is_not_asked_for_what_it_has_forgotten() {
     core.set_seen(observation(Phase::Exited, ObjectState::Ended));
     assert!(core.plan(NOW, &context).effects.iter().any(|effect| matches!(effect, Effect::Forget { .. })));
     assert!(core.forgotten(0));
-    let Plan::Whole(whole) = &mut core.plan else { panic!("it is no whole pod") };
-    whole.ended(NOW, Ok(()));
-    core.returned();
+    ended(&mut core, NOW);
     assert_eq!(core.plan(NOW, &context).effects, [Effect::Drop]);
 
     // Another attempt is there still.
