@@ -117,9 +117,9 @@ pub struct Description {
     pub features: Vec<String>,
     /// Who restarts containers.
     pub restarts: Restarts,
-    /// How often to list while nothing changes.
+    /// How often to list.
     pub list_interval: Option<Duration>,
-    /// How often to list while something does.
+    /// How often to look at pods that change.
     pub busy_list_interval: Option<Duration>,
     /// How many pods one refresh may name; 0: any number.
     pub refresh_max: u32,

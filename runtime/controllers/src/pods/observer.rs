@@ -1,8 +1,9 @@
-//! Asks the backend what it has: all of it now and then, some pods when that is wished, and whatever it tells by itself.
+//! Asks the backend what it has: all of it now and then, some pods when that is wished or while they change, and whatever it
+//! tells by itself.
 //!
-//! Default: a list every 30 s, every second while something changes; where the provider pushes, every 5 minutes and every
-//! 30 s. Wishes for single pods are gathered for [`GATHER`] and asked for together. A list that is incomplete, or fails,
-//! never reads as "gone".
+//! Default: a list every 30 s, and every second a look at the pods that change, or at all of them where a quarter does; where
+//! the provider pushes, every 5 minutes and every 30 s. Wishes for single pods are gathered for [`GATHER`] and asked for
+//! together. A list that is incomplete, or fails, never reads as "gone".
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::index::Cell;
+use super::index::{Cell, Index};
 use super::observe;
 use crate::resolve::NodeFacts;
 
@@ -24,11 +25,13 @@ const INTERVAL: Duration = Duration::from_secs(30);
 const BUSY_INTERVAL: Duration = Duration::from_secs(1);
 const WATCHED_INTERVAL: Duration = Duration::from_secs(300);
 const WATCHED_BUSY_INTERVAL: Duration = Duration::from_secs(30);
-/// How long something is taken for changing after the last thing was done.
+/// How long a pod is taken for changing after the last thing was done to it.
 const BUSY_FOR: Duration = Duration::from_secs(5);
-/// The next list begins after this many times what the last one took, so that thousands of pods cost no more than a tenth
+/// The next look begins after this many times what the last one took, so that thousands of pods cost no more than a tenth
 /// of the time; but not more than [`INTERVAL`] after it.
 const SHARE: u32 = 10;
+/// One in so many pods changes: all are listed.
+const MANY: usize = 4;
 const GATHER: Duration = Duration::from_millis(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -39,7 +42,9 @@ pub(crate) struct Wishes {
     refresh: Notify,
     list: Notify,
     watched: AtomicBool,
-    busy_until: Mutex<Instant>,
+    /// Pods that change, each with until when it is taken for that whatever it looks like.
+    moving: Mutex<BTreeMap<Arc<str>, Instant>>,
+    moves: Notify,
     lists: AtomicU64,
 }
 
@@ -50,7 +55,8 @@ impl Default for Wishes {
             refresh: Notify::new(),
             list: Notify::new(),
             watched: AtomicBool::new(false),
-            busy_until: Mutex::new(Instant::now()),
+            moving: Mutex::default(),
+            moves: Notify::new(),
             lists: AtomicU64::new(0),
         }
     }
@@ -68,9 +74,36 @@ impl Wishes {
         self.list.notify_one();
     }
 
-    /// Something was done: states will change.
-    pub fn is_busy(&self) {
-        *self.busy_until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + BUSY_FOR;
+    /// Something was done to this pod: its state will change.
+    pub fn acted(&self, uid: Arc<str>) {
+        self.moving.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, Instant::now() + BUSY_FOR);
+        self.moves.notify_one();
+    }
+
+    /// This pod is on its way to be something else.
+    fn is_unsettled(&self, uid: Arc<str>) {
+        self.moving.lock().unwrap_or_else(PoisonError::into_inner).entry(uid).or_insert_with(Instant::now);
+        self.moves.notify_one();
+    }
+
+    /// The pods that change.
+    fn moving(&self, index: &Index) -> Vec<Arc<Cell>> {
+        let (now, mut cells) = (Instant::now(), Vec::new());
+        let mut moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        moving.retain(|uid, until| {
+            let Some(cell) = index.cell(uid) else { return false };
+            let core = cell.core();
+            let moves = match core.seen() {
+                Some(seen) if is_unsettled(seen) => true,
+                Some(seen) if has_stopped(seen) => false,
+                Some(seen) if core.delete_by.is_some() && has_anything(seen) => true,
+                _ => *until > now,
+            };
+            drop(core);
+            cells.extend(moves.then_some(cell));
+            moves
+        });
+        cells
     }
 
     /// Number of the list that is under way, or will be next.
@@ -78,14 +111,14 @@ impl Wishes {
         self.lists.load(Ordering::Acquire)
     }
 
-    fn interval(&self, unsettled: bool, facts: &NodeFacts) -> Duration {
-        let busy = unsettled || *self.busy_until.lock().unwrap_or_else(PoisonError::into_inner) > Instant::now();
-        match (self.watched.load(Ordering::Acquire), busy) {
-            (false, false) => facts.list_interval.unwrap_or(INTERVAL),
-            (false, true) => facts.busy_list_interval.unwrap_or(BUSY_INTERVAL),
-            (true, false) => facts.list_interval.unwrap_or(WATCHED_INTERVAL),
-            (true, true) => facts.busy_list_interval.unwrap_or(WATCHED_BUSY_INTERVAL),
-        }
+    fn list_interval(&self, facts: &NodeFacts) -> Duration {
+        let own = if self.watched.load(Ordering::Acquire) { WATCHED_INTERVAL } else { INTERVAL };
+        facts.list_interval.unwrap_or(own)
+    }
+
+    fn busy_interval(&self, facts: &NodeFacts) -> Duration {
+        let own = if self.watched.load(Ordering::Acquire) { WATCHED_BUSY_INTERVAL } else { BUSY_INTERVAL };
+        facts.busy_list_interval.unwrap_or(own)
     }
 }
 
@@ -94,16 +127,17 @@ fn pause(failures: u32) -> Duration {
     longest.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
-/// Lists, for ever.
+/// Lists, and looks at what changes in between, for ever.
 pub(super) async fn list(shared: Arc<Shared>) {
     let mut failures = 0;
     loop {
         let began = Instant::now();
-        let sleep = match list_once(&shared).await {
-            Ok(unsettled) => {
+        let listed = list_once(&shared).await;
+        let mut took = began.elapsed();
+        let sleep = match listed {
+            Ok(()) => {
                 failures = 0;
-                let wanted = shared.observer.interval(unsettled, &shared.facts());
-                wanted.max((began.elapsed() * SHARE).min(INTERVAL))
+                shared.observer.list_interval(&shared.facts()).max(cost(took))
             }
             Err(error) => {
                 tracing::warn!(node = shared.settings.node, %error, "the backend can't be listed");
@@ -111,18 +145,44 @@ pub(super) async fn list(shared: Arc<Shared>) {
                 error.retry_after.unwrap_or_else(|| pause(failures))
             }
         };
-        let woken = async {
-            tokio::select! {
-                () = tokio::time::sleep(sleep) => {}
-                () = shared.observer.list.notified() => {}
+        let next = Instant::now() + sleep;
+        loop {
+            let moving = tokio::select! {
+                () = tokio::time::sleep_until(next) => break,
+                () = shared.observer.list.notified() => break,
+                moving = moving(&shared, took) => moving,
+            };
+            if moving.len() * MANY > shared.index.len() {
+                break;
             }
-        };
-        woken.await;
+            let began = Instant::now();
+            look(&shared, &moving).await;
+            took = began.elapsed();
+        }
+    }
+}
+
+/// How long nobody looks after a look that took so long.
+fn cost(took: Duration) -> Duration {
+    (took * SHARE).min(INTERVAL)
+}
+
+/// Waits until it is time to look again at pods that change, after a look that took so long.
+async fn moving(shared: &Shared, took: Duration) -> Vec<Arc<Cell>> {
+    loop {
+        if shared.observer.moving(&shared.index).is_empty() {
+            shared.observer.moves.notified().await;
+        }
+        tokio::time::sleep(shared.observer.busy_interval(&shared.facts()).max(cost(took))).await;
+        let moving = shared.observer.moving(&shared.index);
+        if !moving.is_empty() {
+            return moving;
+        }
     }
 }
 
 /// Reads all pages. What was read before an error counts; what was not does not read as gone.
-async fn list_once(shared: &Shared) -> Result<bool, Error> {
+async fn list_once(shared: &Shared) -> Result<(), Error> {
     let number = shared.observer.lists.fetch_add(1, Ordering::AcqRel) + 1;
     let revisions: HashMap<Arc<str>, u32> = shared
         .index
@@ -154,13 +214,11 @@ async fn list_once(shared: &Shared) -> Result<bool, Error> {
     };
     complete &= result.is_ok();
     let context = shared.context();
-    let mut unsettled = false;
     for (uid, states) in &pods {
         let Some(first) = states.first() else { continue };
         let cell = shared.index.cell_or_new(&first.key, &context);
         let revision = revisions.get(uid).copied().unwrap_or(0);
         see(shared, &cell, revision, |before, revision| observe::observation(states, before, revision));
-        unsettled |= cell.core().seen().is_some_and(is_unsettled);
         if states.iter().any(|state| state.partial) {
             shared.observer.refresh(uid.clone());
         }
@@ -179,7 +237,7 @@ async fn list_once(shared: &Shared) -> Result<bool, Error> {
             known(shared);
         }
     }
-    result.map(|()| unsettled)
+    result
 }
 
 /// The backend was listed completely for the first time.
@@ -218,6 +276,10 @@ pub(super) fn has_anything(seen: &Observation) -> bool {
     !seen.starts.is_empty() || seen.objects.iter().any(|object| object.state != ObjectState::Lost)
 }
 
+fn has_stopped(seen: &Observation) -> bool {
+    seen.object().is_some_and(|object| object.state.has_stopped())
+}
+
 /// Something of it is on its way to be something else.
 fn is_unsettled(seen: &Observation) -> bool {
     let of_object = seen.object().is_some_and(|object| {
@@ -230,15 +292,19 @@ fn is_unsettled(seen: &Observation) -> bool {
 
 /// Takes over what was seen of a pod, unless something newer is known.
 fn see(shared: &Shared, cell: &Arc<Cell>, revision: u32, make: impl FnOnce(Option<&Observation>, u32) -> Observation) {
-    let changed = {
+    let (changed, unsettled) = {
         let mut core = cell.core();
         if core.seen().is_some_and(|seen| seen.revision > revision) {
             // It was asked for before what is known was.
             return;
         }
         let seen = make(core.seen(), revision);
-        core.set_seen(seen)
+        let unsettled = is_unsettled(&seen).then(|| core.key().uid.clone());
+        (core.set_seen(seen), unsettled)
     };
+    if let Some(uid) = unsettled {
+        shared.observer.is_unsettled(uid);
+    }
     if changed {
         shared.index.plan(cell);
     }
@@ -252,18 +318,7 @@ pub(super) async fn refresh(shared: Arc<Shared>) {
         tokio::time::sleep(GATHER).await;
         let uids = std::mem::take(&mut *shared.observer.pods.lock().unwrap_or_else(PoisonError::into_inner));
         let cells: Vec<Arc<Cell>> = uids.iter().filter_map(|uid| shared.index.cell(uid)).collect();
-        let at_once = match shared.facts().refresh_max {
-            0 => usize::MAX,
-            most => most as usize,
-        };
-        let mut failed = None;
-        for chunk in cells.chunks(at_once.min(cells.len().max(1))) {
-            if let Err(error) = refresh_once(&shared, chunk).await {
-                tracing::debug!(node = shared.settings.node, %error, "the backend can't be asked");
-                failed = Some(error.retry_after);
-                break;
-            }
-        }
+        let failed = look(&shared, &cells).await;
         match failed {
             None => failures = 0,
             Some(retry_after) => {
@@ -276,6 +331,21 @@ pub(super) async fn refresh(shared: Arc<Shared>) {
             }
         }
     }
+}
+
+/// Asks for these pods; returns after how long to try again if that failed, if the provider says so.
+async fn look(shared: &Shared, cells: &[Arc<Cell>]) -> Option<Option<Duration>> {
+    let at_once = match shared.facts().refresh_max {
+        0 => usize::MAX,
+        most => most as usize,
+    };
+    for chunk in cells.chunks(at_once.min(cells.len().max(1))) {
+        if let Err(error) = refresh_once(shared, chunk).await {
+            tracing::debug!(node = shared.settings.node, %error, "the backend can't be asked");
+            return Some(error.retry_after);
+        }
+    }
+    None
 }
 
 async fn refresh_once(shared: &Shared, cells: &[Arc<Cell>]) -> Result<(), Error> {

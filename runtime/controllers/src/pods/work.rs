@@ -60,7 +60,7 @@ fn begin(shared: &Arc<Shared>, cell: &Arc<Cell>, effect: Effect) {
                 Box::pin(Call { shared: &shared, cell: &cell, key }.perform(other)).await;
                 drop(makers);
                 cell.core().returned();
-                shared.observer.is_busy();
+                shared.observer.acted(cell.core().key().uid.clone());
                 shared.index.plan(&cell);
             };
             tokio::spawn(work.instrument(span));

@@ -36,6 +36,10 @@ pub struct State {
     pub is_deaf: bool,
     /// Numbers of `list`s that were answered.
     pub lists: usize,
+    /// UIDs of pods that were asked for by `refresh`.
+    pub looks: Vec<String>,
+    /// What `create` makes only begins to start.
+    pub is_slow: bool,
     /// What `create` answers instead of making the pod.
     pub refusal: Option<Error>,
     /// With which code containers end that are told to.
@@ -88,6 +92,8 @@ impl Backend {
             given: Vec::new(),
             is_deaf: false,
             lists: 0,
+            looks: Vec::new(),
+            is_slow: false,
             refusal: None,
             exit_code: 0,
         };
@@ -161,7 +167,11 @@ impl Pods for Backend {
         }
         let names: Vec<&str> = pod.containers.iter().map(|container| container.name.as_str()).collect();
         let number = state.asked.len();
-        let made = PodState { attempt, ..started(&key.name, &key.uid, &names, number) };
+        let mut made = PodState { attempt, ..started(&key.name, &key.uid, &names, number) };
+        if state.is_slow {
+            made.state = ObjectState::Starting;
+            made.containers.clear();
+        }
         Ok(state.pods.entry(key.uid.to_string()).or_insert(made).clone())
     }
 
@@ -209,7 +219,8 @@ impl Pods for Backend {
     }
 
     async fn refresh(&self, pods: Vec<PodRef>) -> Result<Vec<PodState>> {
-        let state = self.state();
+        let mut state = self.state();
+        state.looks.extend(pods.iter().map(|pod| pod.key.uid.to_string()));
         Ok(pods.iter().filter_map(|pod| state.pods.get(&*pod.key.uid)).cloned().collect())
     }
 }

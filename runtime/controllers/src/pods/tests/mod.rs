@@ -2,6 +2,7 @@
 
 mod backend;
 mod cluster;
+mod looks;
 mod virtual_kubelet;
 mod whose;
 
