@@ -35,8 +35,9 @@ pub struct Rates {
 }
 
 impl Rates {
-    pub const fn and(self, after: f64) -> Self {
-        Self { after, ..self }
+    /// What came after it is what comes before the next.
+    pub const fn then(self, after: f64) -> Self {
+        Self { before: self.after, after, ..self }
     }
 
     pub const fn mean(self) -> f64 {

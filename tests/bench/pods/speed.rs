@@ -10,9 +10,12 @@ use kube::{Api, Client};
 use serde_json::Value;
 
 use crate::pods::rate;
-use crate::raw::Raw;
+use crate::raw::{Rates, Raw};
 use crate::watch::Watching;
 use crate::{line, node, pods, scaled};
+
+/// How often everything is measured: the machine gets faster and slower, and what counts is the ratio in the middle.
+const ROUNDS: usize = 3;
 
 /// 3,000 waiting pods to Running, and from their deletion to gone.
 pub async fn run(cluster: &Cluster, client: &Client) -> Result<()> {
@@ -22,51 +25,62 @@ pub async fn run(cluster: &Cluster, client: &Client) -> Result<()> {
 
     // What the runtime writes for such a pod is what the raw client writes.
     pods::create_one(client, &namespace, "speed", "sample").await?;
+    // Somebody looks on all the time, for what is raw as for what is not.
     let mut watching = Watching::start(client, &namespace).await?;
     watching.running("sample").await?;
     let running = status(client, &namespace, "sample").await?;
     let raw = Raw { client, namespace: &namespace, ended: &ended(&running), running: &running, count };
-    // Somebody looks on all the time, for what is raw as for what is not.
-    let patches = raw.best_of_patches().await?;
-    let deletions = raw.best_of_deletions().await?;
+    let mut patches = raw.best_of_patches().await?;
+    let mut deletions = raw.best_of_deletions().await?;
 
-    node::pause(&own)?;
-    drop(watching);
-    let mut watching = Watching::start(client, &namespace).await?;
-    pods::create(client, &namespace, "speed", "web", count).await?;
-    let (began, cpu) = (Instant::now(), node::cpu(&own)?);
-    node::resume(&own)?;
-    let done = watching.until("pods begin", |seen| seen.running.len() > count).await?;
-    let cpu = node::cpu(&own)? - cpu;
-    let own_rate = rate(count, done - began);
-    let patches = patches.and(raw.patches(patches.at_once).await?);
-    line(&format!("raw: status patches of {count} pods, before and after"), patches.to_string(), "");
+    let (mut begins, mut ends) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        node::pause(&own)?;
+        drop(watching);
+        watching = Watching::start(client, &namespace).await?;
+        pods::create(client, &namespace, "speed", "web", count).await?;
+        let (began, cpu) = (Instant::now(), node::cpu(&own)?);
+        node::resume(&own)?;
+        let done = watching.until("pods begin", |seen| seen.running.len() > count).await?;
+        let cpu = node::cpu(&own)? - cpu;
+        patches = patches.then(raw.patches(patches.at_once).await?);
+        begins.push(compare("waiting pods to Running", rate(count, done - began), patches, cpu, count));
+
+        // The raw requests' pods have gone meanwhile.
+        drop(watching);
+        watching = Watching::start(client, &namespace).await?;
+        node::pause(&own)?;
+        pods::delete(client, &namespace, "web", count).await?;
+        let (began, cpu) = (Instant::now(), node::cpu(&own)?);
+        node::resume(&own)?;
+        let done = watching.until("pods go", |seen| seen.gone.len() >= count).await?;
+        let cpu = node::cpu(&own)? - cpu;
+        deletions = deletions.then(raw.deletions(deletions.at_once).await?);
+        ends.push(compare("deleted pods to gone", rate(count, done - began), deletions, cpu, count));
+    }
     line(
-        &format!("{count} waiting pods to Running"),
-        format!("{own_rate:.0}/s = {:.2}", own_rate / patches.mean()),
+        &format!("{count} waiting pods to Running, the middle of {ROUNDS}"),
+        format!("{:.2}", middle(begins)),
         ">= 0.85 of raw (kwok 0.56, Virtual Kubelet 0.007 to 0.017)",
     );
-    line("  CPU of the runtime for one", each(cpu, count), "");
-
-    // The raw requests' pods have gone meanwhile.
-    drop(watching);
-    let mut watching = Watching::start(client, &namespace).await?;
-    node::pause(&own)?;
-    pods::delete(client, &namespace, "web", count).await?;
-    let (began, cpu) = (Instant::now(), node::cpu(&own)?);
-    node::resume(&own)?;
-    let done = watching.until("pods go", |seen| seen.gone.len() >= count).await?;
-    let cpu = node::cpu(&own)? - cpu;
-    let own_rate = rate(count, done - began);
-    let deletions = deletions.and(raw.deletions(deletions.at_once).await?);
-    line(&format!("raw: status patch and delete of {count} pods, before and after"), deletions.to_string(), "");
-    line(
-        &format!("{count} deleted pods to gone"),
-        format!("{own_rate:.0}/s = {:.2}", own_rate / deletions.mean()),
-        ">= 0.8 of raw",
-    );
-    line("  CPU of the runtime for one", each(cpu, count), "");
+    line(&format!("{count} deleted pods to gone"), format!("{:.2}", middle(ends)), ">= 0.8 of raw");
     Ok(())
+}
+
+/// Shows a rate beside that of raw requests before and after it; returns the ratio.
+fn compare(what: &str, own: f64, raw: Rates, cpu: Duration, count: usize) -> f64 {
+    let ratio = own / raw.mean();
+    line(
+        &format!("  {what}"),
+        format!("{own:.0}/s = {ratio:.2}"),
+        &format!("raw {raw}; {} of CPU for one", each(cpu, count)),
+    );
+    ratio
+}
+
+fn middle(mut ratios: Vec<f64>) -> f64 {
+    ratios.sort_by(f64::total_cmp);
+    ratios.get(ratios.len() / 2).copied().unwrap_or_default()
 }
 
 fn each(time: Duration, count: usize) -> String {
