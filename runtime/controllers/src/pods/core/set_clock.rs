@@ -13,17 +13,10 @@ impl Core {
         }
         let moved = by.saturating_sub(self.set_by);
         self.set_by = by;
-        let writing = &mut self.writing;
-        let waits = [
-            &mut self.delete_by,
-            &mut writing.not_before,
-            &mut writing.apart_until,
-            &mut writing.gather_until,
-            &mut writing.news_until,
-        ];
-        for at in waits.into_iter().flatten() {
-            move_by(at, moved);
+        if let Some(by) = &mut self.delete_by {
+            move_by(by, moved);
         }
+        self.writing.clock_set(moved);
         match &mut self.plan {
             Plan::Whole(whole) => whole.clock_set(moved),
             Plan::Containers(machine) => machine.clock_set(moved),

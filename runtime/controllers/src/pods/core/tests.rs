@@ -1,5 +1,6 @@
 use pod_worker::observation::{Object, ObjectState, Phase, Start};
-use serde_json::json;
+use pod_worker::status;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::api::FromWatch as _;
