@@ -24,7 +24,7 @@ pub(crate) struct Cell {
     pub(super) report_again: AtomicBool,
     /// Ids of the images that its containers were checked to have.
     pub(super) images: Mutex<HashMap<String, String>>,
-    /// Number of the list that was under way when the backend last took it; see `observer`.
+    /// Number of the last look that had begun when the backend last took it; see `observer`.
     pub(super) made_during: std::sync::atomic::AtomicU64,
     /// The next times it asked for: of its plan, and of its report.
     wakes: Mutex<(Option<Timestamp>, Option<Timestamp>)>,

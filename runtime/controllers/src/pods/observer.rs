@@ -45,7 +45,7 @@ pub(crate) struct Wishes {
     /// Pods that change, each with until when it is taken for that whatever it looks like.
     moving: Mutex<BTreeMap<Arc<str>, Instant>>,
     moves: Notify,
-    lists: AtomicU64,
+    looks: AtomicU64,
 }
 
 impl Default for Wishes {
@@ -57,7 +57,7 @@ impl Default for Wishes {
             watched: AtomicBool::new(false),
             moving: Mutex::default(),
             moves: Notify::new(),
-            lists: AtomicU64::new(0),
+            looks: AtomicU64::new(0),
         }
     }
 }
@@ -106,9 +106,14 @@ impl Wishes {
         cells
     }
 
-    /// Number of the list that is under way, or will be next.
-    pub fn list_number(&self) -> u64 {
-        self.lists.load(Ordering::Acquire)
+    /// Number of the last look that began.
+    pub fn last_look(&self) -> u64 {
+        self.looks.load(Ordering::Acquire)
+    }
+
+    /// A look at the backend begins; what it takes from now on may come too late for it.
+    fn begins(&self) -> u64 {
+        self.looks.fetch_add(1, Ordering::AcqRel) + 1
     }
 
     fn list_interval(&self, facts: &NodeFacts) -> Duration {
@@ -183,7 +188,7 @@ async fn moving(shared: &Shared, took: Duration) -> Vec<Arc<Cell>> {
 
 /// Reads all pages. What was read before an error counts; what was not does not read as gone.
 async fn list_once(shared: &Shared) -> Result<(), Error> {
-    let number = shared.observer.lists.fetch_add(1, Ordering::AcqRel) + 1;
+    let number = shared.observer.begins();
     let revisions: HashMap<Arc<str>, u32> = shared
         .index
         .cells()
@@ -226,9 +231,10 @@ async fn list_once(shared: &Shared) -> Result<(), Error> {
     if complete {
         for cell in shared.index.cells() {
             let uid = cell.core().key().uid.clone();
-            // What the backend took while the list was under way may have come too late for it.
-            let made_since = cell.made_during.load(Ordering::Acquire) >= number;
-            if !pods.contains_key(&uid) && !made_since && cell.core().seen().is_some_and(has_anything) {
+            if !pods.contains_key(&uid)
+                && !was_made_since(&cell, number)
+                && cell.core().seen().is_some_and(has_anything)
+            {
                 let revision = revisions.get(&uid).copied().unwrap_or(0);
                 see(shared, &cell, revision, |before, revision| observe::gone(before, revision, context.is_whole));
             }
@@ -238,6 +244,11 @@ async fn list_once(shared: &Shared) -> Result<(), Error> {
         }
     }
     result
+}
+
+/// Whether the backend took the pod while this look was under way, maybe too late for it.
+fn was_made_since(cell: &Cell, look: u64) -> bool {
+    cell.made_during.load(Ordering::Acquire) >= look
 }
 
 /// The backend was listed completely for the first time.
@@ -356,6 +367,7 @@ async fn refresh_once(shared: &Shared, cells: &[Arc<Cell>]) -> Result<(), Error>
             (core.reference(), core.revision())
         })
         .collect();
+    let number = shared.observer.begins();
     let references = asked.iter().map(|(reference, _)| reference.clone()).collect();
     let states = match shared.provider.kind() {
         Kind::Pods(pods) => {
@@ -381,6 +393,7 @@ async fn refresh_once(shared: &Shared, cells: &[Arc<Cell>]) -> Result<(), Error>
             Some(states) => {
                 see(shared, cell, revision, |before, revision| observe::observation(states, before, revision));
             }
+            None if was_made_since(cell, number) => {}
             None => see(shared, cell, revision, |before, revision| observe::gone(before, revision, is_whole)),
         }
     }

@@ -201,7 +201,7 @@ impl Call<'_> {
             let reason = if is_waiting(&failed.reason) { "Failed" } else { &failed.reason };
             self.tell(vec![PodEvent::warning(reason, failed.message.clone())]);
         }
-        self.cell.made_during.store(self.shared.observer.list_number(), Ordering::Release);
+        self.cell.made_during.store(self.shared.observer.last_look(), Ordering::Release);
         let mut core = self.cell.core();
         let again = match &result {
             Ok(Some(state)) => {
