@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use provider::{
     Code, ContainerConfig, Containers, Credential, Description, Error, Image, Kind, PodConfig, PodKey, PodRef,
-    PodState, Pods, Provider, Resources, Result, SandboxConfig, Scope, Snapshot,
+    PodState, Pods, Provider, Resources, Result, SandboxConfig, Scope, Snapshot, Watch,
 };
 
 use super::backend::{Backend, Recipe};
@@ -23,6 +23,8 @@ pub struct Shared {
     pub faults: Mutex<Faults>,
     pub calls: Mutex<u64>,
     pub notes: Notes,
+    /// The provider tells by itself what becomes of pods.
+    pub watches: bool,
 }
 
 impl Shared {
@@ -48,7 +50,7 @@ pub fn description() -> Description {
 }
 
 impl Driver {
-    async fn call<R: Send>(
+    pub(super) async fn call<R: Send>(
         &self,
         what: impl FnOnce() -> String + Send,
         effect: impl FnOnce(&mut Backend) -> Result<R> + Send,
@@ -102,6 +104,10 @@ impl Provider for Driver {
     fn kind(&self) -> Kind<'_> {
         let is_whole = self.shared.backend.lock().unwrap().is_whole;
         if is_whole { Kind::Pods(self) } else { Kind::Containers(self) }
+    }
+
+    fn watch(&self) -> Option<&dyn Watch> {
+        if self.shared.watches { Some(self) } else { None }
     }
 }
 

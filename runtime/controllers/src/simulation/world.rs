@@ -51,13 +51,14 @@ impl World {
         clock::begin();
         let notes = Notes::new(said);
         let server = Server::new(rng.fork(), notes.clone());
-        let is_whole = rng.bool();
+        let (is_whole, watches) = (rng.bool(), rng.bool());
         let backend = Backend::new(is_whole, rng.fork(), server.clone(), notes.clone());
         let shared = Shared {
             backend: Mutex::new(backend),
             faults: Mutex::new(Faults::NONE),
             calls: Mutex::new(0),
             notes: notes.clone(),
+            watches,
         };
         let share = |rng: &mut Rng, most: f64| if rng.bool() { rng.f64() * most } else { 0.0 };
         let mut faults = |fail: f64, hang: f64, takes: u64| Faults {
@@ -68,7 +69,8 @@ impl World {
         };
         let faults = (faults(0.3, 0.02, 4_000), faults(0.4, 0.06, 2_000));
         let mut world = Self { rng, notes, server, shared: Arc::new(shared), process: None, faults, made: 0 };
-        world.notes.say(|| format!("seed {seed}: runs {}", if is_whole { "whole pods" } else { "containers" }));
+        let kind = if is_whole { "whole pods" } else { "containers" };
+        world.notes.say(|| format!("seed {seed}: runs {kind}{}", if watches { ", and tells of them" } else { "" }));
         world.scenario().await.map_err(|wrong| {
             let mut all = world.notes.all_wrong();
             all.push(wrong);
