@@ -60,12 +60,9 @@ async fn one(shared: &Shared, cell: &Arc<Cell>) -> bool {
                 tracing::debug!(pod = %key, uid = %key.uid, %error, "the pod can't be deleted");
                 error.retry_after()
             });
-            let deleted = result.is_ok();
             let again = cell.core().deleted(clock::now(), result);
-            if deleted {
-                // What the backend still has of it can go.
-                shared.index.plan(cell);
-            }
+            // What the backend still has of it can go; or what it does meanwhile counts again.
+            shared.index.plan(cell);
             follow(shared, cell, again)
         }
     }
