@@ -254,6 +254,11 @@ impl Core {
         self.verdict = Some(Verdict::rejected(refusal.reason.as_str(), &refusal.message));
     }
 
+    /// Somebody asked for its deletion, or the node ends it.
+    pub const fn is_to_end(&self) -> bool {
+        self.delete_by.is_some() || self.verdict.is_some()
+    }
+
     /// Whether it has to be decided first whether the node takes it.
     fn is_undecided(&self) -> bool {
         let open = !self.taken && self.verdict.is_none() && self.delete_by.is_none();
@@ -360,7 +365,11 @@ impl Core {
                 self.verdict = Some(verdict);
             }
             Some(deadline) => todo.wake(deadline),
-            None => {}
+            // It counts from the first status, which is about to be written.
+            None => {
+                let seconds = parsed.spec.active_deadline_seconds.and_then(|own| u64::try_from(own).ok());
+                seconds.into_iter().for_each(|own| todo.wake(later(now, Duration::from_secs(own))));
+            }
         }
     }
 }

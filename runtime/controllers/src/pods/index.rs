@@ -3,7 +3,7 @@
 //! A pod is in each queue at most once, however often it is asked for.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -24,8 +24,8 @@ pub(crate) struct Cell {
     pub(super) report_again: AtomicBool,
     /// Ids of the images that its containers were checked to have.
     pub(super) images: Mutex<HashMap<String, String>>,
-    /// Number of the last look that had begun when the backend last took it; see `observer`.
-    pub(super) made_during: std::sync::atomic::AtomicU64,
+    /// Number of the last look that had begun when the backend was last heard of about it; see `observer`.
+    heard_during: AtomicU64,
     /// The next times it asked for: of its plan, and of its report.
     wakes: Mutex<(Option<Timestamp>, Option<Timestamp>)>,
 }
@@ -35,6 +35,12 @@ impl Cell {
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         core.clock_set(clock::set_by());
         core
+    }
+
+    /// The backend was heard of about it, by this look or while it was the last that had begun. Returns whether that is news:
+    /// what an earlier look says, or one that was under way meanwhile, may be older.
+    pub(super) fn heard_of(&self, look: u64) -> bool {
+        self.heard_during.fetch_max(look, Ordering::AcqRel) < look
     }
 
     /// Asks for a time; false: an earlier one is asked for already.
@@ -118,7 +124,7 @@ impl Index {
             reported: AtomicBool::new(false),
             report_again: AtomicBool::new(false),
             images: Mutex::default(),
-            made_during: 0.into(),
+            heard_during: AtomicU64::new(0),
             wakes: Mutex::default(),
         });
         pods.by_uid.insert(key.uid.clone(), cell.clone());

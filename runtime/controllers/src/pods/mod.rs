@@ -58,7 +58,7 @@ use crate::resolve::{ClusterDns, NodeFacts, Resolver, Services, Tokens, TrustBun
 const PLANNERS: usize = 2;
 /// Pods that are resolved for the backend and being given to it, at once, however many calls the provider takes: each of
 /// them holds all that it refers to.
-const MAKERS: usize = 128;
+const MAKERS: usize = 256;
 /// Writes to the API server, at once.
 const WRITERS: usize = 32;
 

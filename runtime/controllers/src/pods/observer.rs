@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -36,14 +36,21 @@ const GATHER: Duration = Duration::from_millis(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// For how long a pod is taken for changing whatever it looks like: until then, and until a look has begun after this one.
+#[derive(Clone, Copy)]
+struct Moving {
+    until: Instant,
+    look: u64,
+}
+
 /// What is wished of the observer.
 pub(crate) struct Wishes {
     pods: Mutex<BTreeSet<Arc<str>>>,
     refresh: Notify,
     list: Notify,
     watched: AtomicBool,
-    /// Pods that change, each with until when it is taken for that whatever it looks like.
-    moving: Mutex<BTreeMap<Arc<str>, Instant>>,
+    /// Pods that change.
+    moving: Mutex<BTreeMap<Arc<str>, Moving>>,
     moves: Notify,
     looks: AtomicU64,
 }
@@ -76,33 +83,47 @@ impl Wishes {
 
     /// Something was done to this pod: its state will change.
     pub fn acted(&self, uid: Arc<str>) {
-        self.moving.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, Instant::now() + BUSY_FOR);
+        let moving = Moving { until: Instant::now() + BUSY_FOR, look: self.last_look() };
+        self.moving().insert(uid, moving);
         self.moves.notify_one();
     }
 
     /// This pod is on its way to be something else.
     fn is_unsettled(&self, uid: Arc<str>) {
-        self.moving.lock().unwrap_or_else(PoisonError::into_inner).entry(uid).or_insert_with(Instant::now);
+        self.moving().entry(uid).or_insert_with(|| Moving { until: Instant::now(), look: 0 });
         self.moves.notify_one();
     }
 
+    fn moving(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Moving>> {
+        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The pods that change.
-    fn moving(&self, index: &Index) -> Vec<Arc<Cell>> {
+    fn pods_that_move(&self, index: &Index) -> Vec<Arc<Cell>> {
         let (now, mut cells) = (Instant::now(), Vec::new());
-        let mut moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
-        moving.retain(|uid, until| {
-            let Some(cell) = index.cell(uid) else { return false };
-            let core = cell.core();
-            let moves = match core.seen() {
-                Some(seen) if is_unsettled(seen) => true,
-                Some(seen) if has_stopped(seen) => false,
-                Some(seen) if core.delete_by.is_some() && has_anything(seen) => true,
-                _ => *until > now,
-            };
-            drop(core);
-            cells.extend(moves.then_some(cell));
-            moves
-        });
+        // Nobody waits for this lock with a pod's own at hand, nor the other way round.
+        let all: Vec<(Arc<str>, Moving)> = self.moving().iter().map(|(uid, own)| (uid.clone(), *own)).collect();
+        for (uid, Moving { until, look }) in all {
+            let cell = index.cell(&uid);
+            let moves = cell.as_ref().is_some_and(|cell| {
+                let core = cell.core();
+                match core.seen() {
+                    Some(seen) if is_unsettled(seen) => true,
+                    Some(seen) if has_stopped(seen) => false,
+                    Some(seen) if core.is_to_end() && has_anything(seen) => true,
+                    _ => until > now || self.last_look() <= look,
+                }
+            });
+            if moves {
+                cells.extend(cell);
+                continue;
+            }
+            // Unless something was done to it meanwhile.
+            let mut moving = self.moving();
+            if moving.get(&uid).is_some_and(|own| own.until == until) {
+                moving.remove(&uid);
+            }
+        }
         cells
     }
 
@@ -139,18 +160,17 @@ pub(super) async fn list(shared: Arc<Shared>) {
         let began = Instant::now();
         let listed = list_once(&shared).await;
         let mut took = began.elapsed();
-        let sleep = match listed {
-            Ok(()) => {
-                failures = 0;
-                shared.observer.list_interval(&shared.facts()).max(cost(took))
-            }
-            Err(error) => {
-                tracing::warn!(node = shared.settings.node, %error, "the backend can't be listed");
-                failures += 1;
-                error.retry_after.unwrap_or_else(|| pause(failures))
-            }
-        };
-        let next = Instant::now() + sleep;
+        if let Err(error) = listed {
+            tracing::warn!(node = shared.settings.node, %error, "the backend can't be listed");
+            failures += 1;
+            let sleep = error.retry_after.unwrap_or_else(|| pause(failures));
+            // Whatever changes: it would not be told now either.
+            let _ = tokio::time::timeout(sleep, shared.observer.list.notified()).await;
+            shared.observer.pods_that_move(&shared.index);
+            continue;
+        }
+        failures = 0;
+        let next = Instant::now() + shared.observer.list_interval(&shared.facts()).max(cost(took));
         loop {
             let moving = tokio::select! {
                 () = tokio::time::sleep_until(next) => break,
@@ -175,11 +195,11 @@ fn cost(took: Duration) -> Duration {
 /// Waits until it is time to look again at pods that change, after a look that took so long.
 async fn moving(shared: &Shared, took: Duration) -> Vec<Arc<Cell>> {
     loop {
-        if shared.observer.moving(&shared.index).is_empty() {
+        if shared.observer.pods_that_move(&shared.index).is_empty() {
             shared.observer.moves.notified().await;
         }
         tokio::time::sleep(shared.observer.busy_interval(&shared.facts()).max(cost(took))).await;
-        let moving = shared.observer.moving(&shared.index);
+        let moving = shared.observer.pods_that_move(&shared.index);
         if !moving.is_empty() {
             return moving;
         }
@@ -223,7 +243,9 @@ async fn list_once(shared: &Shared) -> Result<(), Error> {
         let Some(first) = states.first() else { continue };
         let cell = shared.index.cell_or_new(&first.key, &context);
         let revision = revisions.get(uid).copied().unwrap_or(0);
-        see(shared, &cell, revision, |before, revision| observe::observation(states, before, revision));
+        if cell.heard_of(number) {
+            see(shared, &cell, revision, |before, revision| observe::observation(states, before, revision));
+        }
         if states.iter().any(|state| state.partial) {
             shared.observer.refresh(uid.clone());
         }
@@ -231,10 +253,7 @@ async fn list_once(shared: &Shared) -> Result<(), Error> {
     if complete {
         for cell in shared.index.cells() {
             let uid = cell.core().key().uid.clone();
-            if !pods.contains_key(&uid)
-                && !was_made_since(&cell, number)
-                && cell.core().seen().is_some_and(has_anything)
-            {
+            if !pods.contains_key(&uid) && cell.core().seen().is_some_and(has_anything) && cell.heard_of(number) {
                 let revision = revisions.get(&uid).copied().unwrap_or(0);
                 see(shared, &cell, revision, |before, revision| observe::gone(before, revision, context.is_whole));
             }
@@ -244,11 +263,6 @@ async fn list_once(shared: &Shared) -> Result<(), Error> {
         }
     }
     result
-}
-
-/// Whether the backend took the pod while this look was under way, maybe too late for it.
-fn was_made_since(cell: &Cell, look: u64) -> bool {
-    cell.made_during.load(Ordering::Acquire) >= look
 }
 
 /// The backend was listed completely for the first time.
@@ -389,11 +403,14 @@ async fn refresh_once(shared: &Shared, cells: &[Arc<Cell>]) -> Result<(), Error>
     }
     let is_whole = shared.context().is_whole;
     for (cell, (reference, revision)) in cells.iter().zip(asked) {
+        if !cell.heard_of(number) {
+            shared.observer.refresh(reference.key.uid.clone());
+            continue;
+        }
         match by_uid.get(&reference.key.uid) {
             Some(states) => {
                 see(shared, cell, revision, |before, revision| observe::observation(states, before, revision));
             }
-            None if was_made_since(cell, number) => {}
             None => see(shared, cell, revision, |before, revision| observe::gone(before, revision, is_whole)),
         }
     }
@@ -446,6 +463,7 @@ fn told(shared: &Shared, change: Change) {
         Change::State(state) => {
             let cell = shared.index.cell_or_new(&state.key, &shared.context());
             let revision = cell.core().revision();
+            cell.heard_of(shared.observer.last_look());
             see(shared, &cell, revision, |before, revision| observe::merge(before, &state, revision));
         }
     }

@@ -26,15 +26,16 @@ async fn one(shared: &Shared, cell: &Arc<Cell>) -> bool {
     cell.report_again.store(false, Ordering::Release);
     let (report, key) = {
         let mut core = cell.core();
-        (core.report(clock::now(), &shared.context()), core.key().clone())
+        let report = core.report(clock::now(), &shared.context());
+        if matches!(report, Report::Busy) {
+            // As long as the one that writes can't have looked yet.
+            cell.report_again.store(true, Ordering::Release);
+        }
+        (report, core.key().clone())
     };
     let path = Record::path(&key);
     match report {
-        Report::Nothing => false,
-        Report::Busy => {
-            cell.report_again.store(true, Ordering::Release);
-            false
-        }
+        Report::Nothing | Report::Busy => false,
         Report::Later(at) => {
             shared.index.report_at(cell, at);
             false

@@ -171,6 +171,7 @@ impl Whole {
             Err(retry_after) => {
                 ending.failures = ending.failures.saturating_add(1);
                 ending.told = None;
+                ending.forgetting = false;
                 retry_after.unwrap_or_else(|| pause(ending.failures.saturating_sub(1)).min(Duration::from_secs(30)))
             }
         };
@@ -225,7 +226,15 @@ pub(super) fn plan(core: &mut Core, now: Timestamp, todo: &mut Todo) {
             // It has ended. That its grace period is over is told along with its deletion, and is nothing to the backend.
             Deletion::Asked => {}
             Deletion::Done if whole.busy => {}
-            Deletion::Done => forget(whole, key, object, now, todo),
+            Deletion::Done => {
+                let over = |parsed: Arc<Parsed>| is_over(view(&parsed, &parsed.status), seen, evicted);
+                if object.is_none_or(|object| object.state.has_stopped()) || parsed().is_none_or(over) {
+                    forget(whole, key, object, now, todo);
+                } else {
+                    // It was made after all.
+                    end(whole, key, object, now, until, todo);
+                }
+            }
         }
     } else if evicted {
         let until = later(now, record.grace_period());
@@ -399,7 +408,7 @@ fn forget(whole: &mut Whole, key: &PodKey, object: Option<&Object>, now: Timesta
     if ending.busy || object.is_none() {
         return;
     }
-    if ending.forgetting
+    if (ending.forgetting || ending.failures > 0)
         && let Some(at) = ending.retry_at.filter(|at| *at > now)
     {
         todo.wake(at);

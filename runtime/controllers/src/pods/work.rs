@@ -1,6 +1,5 @@
 //! Does at the backend what a pod's core asks for, and tells it what came of it.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -44,7 +43,10 @@ pub(super) async fn plan(shared: Arc<Shared>, queue: Queue) {
 fn begin(shared: &Arc<Shared>, cell: &Arc<Cell>, effect: Effect) {
     match effect {
         Effect::Report => shared.index.report(cell),
-        Effect::Refresh => shared.observer.refresh(cell.core().key().uid.clone()),
+        Effect::Refresh => {
+            let uid = cell.core().key().uid.clone();
+            shared.observer.refresh(uid);
+        }
         Effect::Event(event) => shared.recorder.pod(&cell.core().key().clone(), event),
         Effect::Drop => {
             let uid = cell.core().key().uid.clone();
@@ -60,7 +62,8 @@ fn begin(shared: &Arc<Shared>, cell: &Arc<Cell>, effect: Effect) {
                 Box::pin(Call { shared: &shared, cell: &cell, key }.perform(other)).await;
                 drop(makers);
                 cell.core().returned();
-                shared.observer.acted(cell.core().key().uid.clone());
+                let uid = cell.core().key().uid.clone();
+                shared.observer.acted(uid);
                 shared.index.plan(&cell);
             };
             tokio::spawn(work.instrument(span));
@@ -131,8 +134,12 @@ impl Call<'_> {
                     Ok(pods) => call!(self, "pods.forget", pods.forget(reference.clone())),
                     Err(error) => Err(error),
                 };
-                if result.is_ok() && !self.cell.core().forgotten(reference.attempt) {
-                    self.shared.observer.refresh(self.key.uid.clone());
+                if result.is_ok() {
+                    self.cell.heard_of(self.shared.observer.last_look());
+                    let is_all = self.cell.core().forgotten(reference.attempt);
+                    if !is_all {
+                        self.shared.observer.refresh(self.key.uid.clone());
+                    }
                 }
                 self.ended(&reference, "FailedKillPod", result);
             }
@@ -201,7 +208,7 @@ impl Call<'_> {
             let reason = if is_waiting(&failed.reason) { "Failed" } else { &failed.reason };
             self.tell(vec![PodEvent::warning(reason, failed.message.clone())]);
         }
-        self.cell.made_during.store(self.shared.observer.last_look(), Ordering::Release);
+        self.cell.heard_of(self.shared.observer.last_look());
         let mut core = self.cell.core();
         let again = match &result {
             Ok(Some(state)) => {

@@ -207,6 +207,7 @@ impl Core {
         self.writing.in_flight = false;
         match result {
             Ok(version) => {
+                let is_there = !version.is_empty();
                 self.writing.failures = 0;
                 self.writing.unsure = None;
                 let told = self.record.as_ref().is_some_and(|record| !is_older(&record.version, &version));
@@ -215,7 +216,7 @@ impl Core {
                 self.writing.not_before = None;
                 self.writing.apart_until = Some(later(now, APART));
                 // The last states may have been these: then it can be deleted.
-                self.delete_by.map(|_| now)
+                self.delete_by.filter(|_| is_there).map(|_| now)
             }
             Err(retry_after) => {
                 self.writing.unsure = self.writing.pending.take().or_else(|| self.writing.unsure.take());
