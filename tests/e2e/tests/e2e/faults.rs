@@ -165,5 +165,7 @@ async fn a_lost_conflict_is_tried_again_and_a_refused_deletion_too() -> Result<(
     })
     .await?;
     pods.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
-    eventually("no pod", 60, async || Ok(pods.list(&ListParams::default()).await?.items.is_empty().then_some(()))).await
+    // The pauses of one that has bad luck double up to half a minute.
+    eventually("no pod", 180, async || Ok(pods.list(&ListParams::default()).await?.items.is_empty().then_some(())))
+        .await
 }
