@@ -1,7 +1,8 @@
 //! A pod on a backend that runs whole pods: made once, told of changes, ended, forgotten.
 //!
 //! What it was given last is remembered, so that it is told of changes alone; after each create, and after a start of the
-//! host, the images that it shows are held against the pod once: what it made may be of what it was given before.
+//! host, what it shows is held against the pod once: what it made may be of what it was given before. Labels and
+//! annotations that changed while no host ran show nowhere: they reach it with the next change that does.
 //!
 //! What the backend loses is made again as the next attempt where the restart policy has it. A call that failed is made
 //! again with back-off ([`FIRST_PAUSE`] doubling to [`LONGEST_PAUSE`], a fifth of it at random), for ever; what is invalid
@@ -242,7 +243,7 @@ pub(super) fn plan(core: &mut Core, now: Timestamp, todo: &mut Todo) {
     } else if !record.finished {
         let over = |parsed: Arc<Parsed>| is_over(view(&parsed, &parsed.status), seen, false);
         if whole.busy || !may_be_over(seen, false) || !parsed().is_none_or(over) {
-            run(whole, &record, object, || parsed().map_or_else(Vec::new, |own| made_of_others(&own, seen)), now, todo);
+            run(whole, &record, object, || parsed().map_or_else(Vec::new, |own| unlike(&own, seen)), now, todo);
         }
     }
     let waiting = if whole.trouble.is_some() { parsed().map(|own| whole.waiting(&own, seen)) } else { None };
@@ -266,17 +267,36 @@ impl Whole {
     }
 }
 
-/// Paths of the images that containers should be made of, and are not, by what the backend says of these.
-fn made_of_others(parsed: &Parsed, seen: &Observation) -> Vec<String> {
+/// Paths of what the pod has otherwise than the backend, by what the backend says and by what the status was written for.
+fn unlike(parsed: &Parsed, seen: &Observation) -> Vec<String> {
     let inits = parsed.spec.init_containers.iter().flatten().enumerate().map(|(at, own)| ("initContainers", at, own));
     let all = inits.chain(parsed.spec.containers.iter().enumerate().map(|(at, own)| ("containers", at, own)));
     let is_other = |name: &str, image: &str| {
         let made = seen.latest(name).and_then(|start| start.spec_hash);
         made.is_some_and(|made| made != spec_hash(name, image))
     };
-    all.filter(|(_, _, own)| is_other(&own.name, own.image.as_deref().unwrap_or_default()))
-        .map(|(field, at, _)| format!("spec.{field}[{at}].image"))
-        .collect()
+    // It was changed and nobody told of it: what it was before is not known.
+    let is_later = parsed.status.observed_generation.is_some_and(|known| parsed.metadata.generation > Some(known));
+    let mut paths = Vec::new();
+    for (field, at, own) in all {
+        if is_other(&own.name, own.image.as_deref().unwrap_or_default()) {
+            paths.push(format!("spec.{field}[{at}].image"));
+        }
+        if is_later && own.resources.is_some() {
+            paths.push(format!("spec.{field}[{at}].resources"));
+        }
+    }
+    let began = |name: &str| {
+        let mut statuses = parsed.status.ephemeral_container_statuses.iter().flatten();
+        let state = statuses.find(|own| own.name == name).and_then(|own| own.state.as_ref());
+        state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+    };
+    for (at, own) in parsed.spec.ephemeral_containers.iter().flatten().enumerate() {
+        if seen.latest(&own.name).is_none() && !began(&own.name) {
+            paths.push(format!("spec.ephemeralContainers[{at}]"));
+        }
+    }
+    paths
 }
 
 /// Makes it, makes it again, or tells what changed.
@@ -284,7 +304,7 @@ fn run(
     whole: &mut Whole,
     record: &Arc<Record>,
     object: Option<&Object>,
-    made_of_others: impl FnOnce() -> Vec<String>,
+    unlike: impl FnOnce() -> Vec<String>,
     now: Timestamp,
     todo: &mut Todo,
 ) {
@@ -320,20 +340,20 @@ fn run(
     if let Some(at) = whole.again_at {
         todo.wake(at);
     }
-    let made_of_others = if whole.is_unproven || whole.given.is_none() { made_of_others() } else { Vec::new() };
+    let unlike = if whole.is_unproven || whole.given.is_none() { unlike() } else { Vec::new() };
     let mut changed = match &whole.given {
         Some(given) => changes::between(given, record),
         // After a start of the host what was given is not known; it is taken to be what is there, unless that says else.
         None => {
             whole.is_unproven = true;
-            if made_of_others.is_empty() {
+            if unlike.is_empty() {
                 whole.given = Some(record.clone());
             }
             Vec::new()
         }
     };
     if std::mem::take(&mut whole.is_unproven) {
-        for path in made_of_others {
+        for path in unlike {
             if !changed.contains(&path) {
                 changed.push(path);
             }

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use pod_worker::observation::{Object, ObjectState, Observation, Phase, Start};
-use pod_worker::{is_over, status};
+use pod_worker::{is_over, may_be_over, status};
 use serde_json::json;
 
 use crate::lab::{apps, at, exited, object, pod, running, seen, view, whole_status};
@@ -240,4 +240,39 @@ fn a_container_that_its_backend_restarts_is_told_as_ended_until_it_runs_again() 
     let container = &status.container_statuses.as_ref().unwrap()[0];
     assert!(container.last_state.as_ref().unwrap().terminated.is_some(), "it ran, and does no more");
     assert_eq!(status.phase.as_deref(), Some("Running"));
+}
+
+#[test]
+fn what_is_over_may_be_over() {
+    let states = [
+        ObjectState::Queued,
+        ObjectState::Starting,
+        ObjectState::Running,
+        ObjectState::Suspended,
+        ObjectState::Ended,
+        ObjectState::Failed,
+        ObjectState::Lost,
+        ObjectState::Deleting,
+        ObjectState::Unknown,
+    ];
+    let all = states.iter().map(|state| vec![object(0, *state)]).chain([vec![]]);
+    let mut found = 0;
+    for objects in all {
+        for (starts, deleting, ending) in [
+            (vec![], false, false),
+            (vec![running("app", 0)], false, true),
+            (vec![exited("app", 0, 0)], false, false),
+            (vec![exited("app", 0, 1)], true, true),
+            (vec![], true, true),
+        ] {
+            let mut pod = started("Never");
+            pod.metadata.deletion_timestamp = deleting.then(|| Time(at(9)));
+            let seen = seen(objects.clone(), starts);
+            if is_over(view(&pod, &[]), &seen, ending) {
+                found += 1;
+                assert!(may_be_over(&seen, ending), "{seen:?}");
+            }
+        }
+    }
+    assert!(found > 10, "{found}");
 }

@@ -81,6 +81,16 @@ fn ended(core: &mut Core, now: Timestamp) {
     core.returned();
 }
 
+fn lost_answer() -> CallFailed {
+    CallFailed {
+        reason: "FailedCreatePodSandBox".into(),
+        message: "no answer".into(),
+        retry_after: None,
+        is_final: false,
+        is_stale: false,
+    }
+}
+
 fn phase(report: &Report) -> Option<&str> {
     match report {
         Report::Patch(patch) => patch["status"]["phase"].as_str(),
@@ -238,13 +248,7 @@ fn an_image_that_changed_while_a_create_seemed_to_fail_is_told_of() {
     let context = settled(true);
     let mut core = being_made(&context);
     // The backend made it, and the answer was lost; meanwhile the pod was given another image.
-    let failed = CallFailed {
-        reason: "FailedCreatePodSandBox".into(),
-        message: "no answer".into(),
-        retry_after: None,
-        is_final: false,
-        is_stale: false,
-    };
+    let failed = lost_answer();
     called(&mut core, NOW, Err(failed.clone()));
     let mut other = json!({
         "metadata": { "name": "web", "namespace": "default", "uid": "u", "resourceVersion": "2", "generation": 2 },
@@ -270,4 +274,91 @@ fn an_image_that_changed_while_a_create_seemed_to_fail_is_told_of() {
     other["metadata"]["resourceVersion"] = "3".into();
     core.set_record(later, Some(other_record(&other)));
     assert!(!core.plan(later, &context).effects.iter().any(Effect::is_call));
+}
+
+#[test]
+fn what_changed_while_no_host_ran_is_told_of() {
+    let context = settled(true);
+    let restarted = |generation: i64, spec: &Value, status: &Value| {
+        let pod = json!({
+            "metadata": {
+                "name": "web", "namespace": "default", "uid": "u", "resourceVersion": "9", "generation": generation,
+            },
+            "spec": spec, "status": status,
+        });
+        let mut core = Core::new(PodKey::new("u", "default", "web"), &context);
+        core.set_record(NOW, Some(Record::read(&serde_json::value::to_raw_value(&pod).unwrap()).unwrap()));
+        core.set_seen(observation(Phase::Running, ObjectState::Running));
+        core.take();
+        let told = core.plan(NOW, &context).effects.into_iter().find_map(|effect| match effect {
+            Effect::Update { changed, .. } => Some(changed),
+            _ => None,
+        });
+        (core, told.unwrap_or_default())
+    };
+    let mut spec = json!({
+        "nodeName": "n",
+        "containers": [{ "name": "main", "image": "busybox", "resources": { "requests": { "cpu": "1" } } }],
+        "ephemeralContainers": [{ "name": "debug", "image": "busybox" }],
+    });
+    let running = json!({ "running": { "startedAt": "1970-01-01T00:00:00Z" } });
+    let began =
+        json!([{ "name": "debug", "ready": false, "restartCount": 0, "image": "", "imageID": "", "state": running }]);
+    let status = json!({ "phase": "Running", "observedGeneration": 2, "ephemeralContainerStatuses": began });
+    assert!(restarted(2, &spec, &status).1.is_empty(), "nothing changed");
+    let (mut core, told) = restarted(3, &spec, &status);
+    assert_eq!(told, ["spec.containers[0].resources"]);
+    called(&mut core, NOW, Ok(None));
+    assert!(!core.plan(NOW, &context).effects.iter().any(Effect::is_call), "told once");
+    spec["containers"][0]["resources"] = json!(null);
+    let status = json!({ "phase": "Running", "observedGeneration": 2 });
+    assert_eq!(restarted(3, &spec, &status).1, ["spec.ephemeralContainers[0]"]);
+}
+
+#[test]
+fn a_pod_that_runs_after_all_when_its_object_was_deleted_is_ended() {
+    let context = settled(true);
+    let mut core = being_made(&context);
+    // Its deletion was asked for while it was made, and nothing of it was there yet.
+    called(&mut core, at(1), Err(lost_answer()));
+    core.set_record(at(2), Some(record("2", &json!({}), true)));
+    core.plan(at(2), &context);
+    assert!(matches!(core.report(at(20_000), &context), Report::Patch(_)));
+    core.written(at(20_000), Ok("3".to_owned()));
+    assert!(matches!(core.report(at(20_100), &context), Report::Delete));
+    core.deleted(at(20_101), Ok(()));
+    core.set_seen(observation(Phase::Running, ObjectState::Running));
+    let todo = core.plan(at(20_102), &context);
+    assert!(todo.effects.iter().any(|effect| matches!(effect, Effect::Delete { .. })), "{todo:?}");
+    assert!(!todo.effects.iter().any(|effect| matches!(effect, Effect::Forget { .. })), "{todo:?}");
+}
+
+#[test]
+fn a_status_of_a_pod_that_the_api_server_does_not_have_is_not_written_again_at_once() {
+    let context = settled(true);
+    let mut core = being_made(&context);
+    made(&mut core, at(1));
+    core.set_record(at(2), Some(record("2", &json!({}), true)));
+    assert!(matches!(core.report(at(2), &context), Report::Patch(_)));
+    // Not found.
+    assert_eq!(core.written(at(3), Ok(String::new())), None);
+    assert!(matches!(core.report(at(500), &context), Report::Nothing));
+}
+
+#[test]
+fn a_pod_that_begins_at_once_is_looked_at_again_when_its_active_deadline_comes() {
+    let context = settled(true);
+    let pod = json!({
+        "metadata": { "name": "web", "namespace": "default", "uid": "u", "resourceVersion": "1", "generation": 1 },
+        "spec": { "containers": [{ "name": "main", "image": "busybox" }], "nodeName": "n", "activeDeadlineSeconds": 60 },
+    });
+    let mut core = Core::new(PodKey::new("u", "default", "web"), &context);
+    core.set_record(NOW, Some(Record::read(&serde_json::value::to_raw_value(&pod).unwrap()).unwrap()));
+    core.take();
+    assert!(core.plan(NOW, &context).wake_at.is_some_and(|wake| wake <= at(60_000)));
+    made(&mut core, at(5));
+    assert!(core.plan(at(5), &context).wake_at.is_some_and(|wake| wake <= at(60_005)));
+    assert!(matches!(core.report(at(30), &context), Report::Patch(_)));
+    core.written(at(31), Ok("2".to_owned()));
+    assert!(core.plan(at(60_100), &context).effects.iter().any(|effect| matches!(effect, Effect::Delete { .. })));
 }

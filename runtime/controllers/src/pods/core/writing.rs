@@ -210,7 +210,7 @@ impl Core {
                 let is_there = !version.is_empty();
                 self.writing.failures = 0;
                 self.writing.unsure = None;
-                let told = self.record.as_ref().is_some_and(|record| !is_older(&record.version, &version));
+                let told = is_there && self.record.as_ref().is_some_and(|record| !is_older(&record.version, &version));
                 self.writing.taken = self.writing.pending.take().filter(|_| !told);
                 self.writing.own_version = version;
                 self.writing.not_before = None;
