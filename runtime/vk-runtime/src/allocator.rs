@@ -5,6 +5,14 @@
 //! thread. Where it is told a size, it keeps to it: [`LARGE`]. Cost: page faults for each buffer as large.
 //!
 //! It has one arena for each core: its own bound is eight, and what is free in one is of no use to the others.
+//!
+//! What a burst leaves free in between goes back once it rests: looked for every [`EVERY`], when [`MUCH`] or more is free
+//! that was not before. Cost: a walk over what is free, and the page faults of the next burst.
+
+use std::time::Duration;
+
+const EVERY: Duration = Duration::from_secs(5);
+const MUCH: usize = 8 << 20;
 
 /// From this size on a buffer is mapped by itself: glibc's own first choice.
 #[cfg(target_env = "gnu")]
@@ -23,6 +31,46 @@ pub fn tell() {
     }
 }
 
+/// Gives back what is free now and then, as long as the process lives.
+#[cfg(target_env = "gnu")]
+pub fn give_back() -> std::io::Result<()> {
+    let own = std::thread::Builder::new().name("allocator".to_owned());
+    own.spawn(|| {
+        let (mut before, mut least) = (free(), 0);
+        loop {
+            std::thread::sleep(EVERY);
+            let now = free();
+            least = now.min(least);
+            // As long as it comes and goes it is in use.
+            let rests = now.abs_diff(before) < MUCH;
+            if rests && now - least >= MUCH {
+                #[expect(unsafe_code, reason = "there is no other way to tell it")]
+                // SAFETY: it returns pages on which nothing is allocated, under the allocator's own locks.
+                unsafe {
+                    libc::malloc_trim(0)
+                };
+                least = now;
+            }
+            before = now;
+        }
+    })?;
+    Ok(())
+}
+
+/// Bytes that the arenas hold and nobody uses; those that went back count too.
+#[cfg(target_env = "gnu")]
+fn free() -> usize {
+    #[expect(unsafe_code, reason = "there is no other way to ask it")]
+    // SAFETY: it counts, under the allocator's own locks.
+    unsafe { libc::mallinfo2() }.fordblks
+}
+
 /// Other allocators are told nothing.
 #[cfg(not(target_env = "gnu"))]
 pub const fn tell() {}
+
+/// Other allocators do so by themselves.
+#[cfg(not(target_env = "gnu"))]
+pub const fn give_back() -> std::io::Result<()> {
+    Ok(())
+}

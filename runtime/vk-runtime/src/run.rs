@@ -8,6 +8,7 @@ use anyhow::{Result, anyhow, bail};
 use components::source::Address;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::allocator;
 use crate::arguments::RunArguments;
 use crate::configuration::plan::Plan;
 use crate::configuration::{self, Configuration, Source, flags};
@@ -29,6 +30,7 @@ pub fn run(arguments: &RunArguments, file: Option<&Path>) -> Result<()> {
     if arguments.namespace.is_some() {
         tracing::warn!("--namespace has no meaning: a node takes the pods of every namespace");
     }
+    allocator::give_back()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut process = Process::start(plan, &source, level).await?;
