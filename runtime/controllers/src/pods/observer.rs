@@ -206,63 +206,88 @@ async fn moving(shared: &Shared, took: Duration) -> Vec<Arc<Cell>> {
     }
 }
 
-/// Reads all pages. What was read before an error counts; what was not does not read as gone.
-async fn list_once(shared: &Shared) -> Result<(), Error> {
-    let number = shared.observer.begins();
-    let revisions: HashMap<Arc<str>, u32> = shared
-        .index
-        .cells()
-        .iter()
-        .map(|cell| {
+/// A list that is being read: of a page nothing is kept but who was named.
+struct List {
+    look: u64,
+    /// By UID: as the pods were when it began.
+    revisions: HashMap<Arc<str>, u32>,
+    named: HashSet<Arc<str>>,
+}
+
+impl List {
+    fn begin(shared: &Shared) -> Self {
+        let look = shared.observer.begins();
+        let revision = |cell: Arc<Cell>| {
             let core = cell.core();
             (core.key().uid.clone(), core.revision())
-        })
-        .collect();
-    let mut pods: BTreeMap<Arc<str>, Vec<PodState>> = BTreeMap::new();
-    let mut cursor = None;
-    let mut complete = true;
-    let result = loop {
-        let page = page(shared, cursor.take()).await;
-        match page {
-            Ok(page) => {
-                complete &= page.complete;
-                for state in page.pods {
-                    pods.entry(state.key.uid.clone()).or_default().push(state);
-                }
-                match page.next {
-                    Some(next) => cursor = Some(next),
-                    None => break Ok(()),
-                }
+        };
+        let revisions = shared.index.cells().into_iter().map(revision).collect();
+        Self { look, revisions, named: HashSet::new() }
+    }
+
+    fn revision(&self, uid: &str) -> u32 {
+        self.revisions.get(uid).copied().unwrap_or(0)
+    }
+
+    /// Takes over what a page says.
+    fn page(&mut self, shared: &Shared, states: Vec<PodState>) {
+        let context = shared.context();
+        for (uid, states) in by_uid(states) {
+            let Some(first) = states.first() else { continue };
+            let cell = shared.index.cell_or_new(&first.key, &context);
+            let is_first = self.named.insert(uid.clone());
+            if is_first && cell.heard_of(self.look) {
+                let revision = self.revision(&uid);
+                see(shared, &cell, revision, |before, revision| observe::observation(&states, before, revision));
             }
-            Err(error) => break Err(error),
+            if !is_first || states.iter().any(|state| state.partial) {
+                shared.observer.refresh(uid);
+            }
         }
-    };
-    complete &= result.is_ok();
-    let context = shared.context();
-    for (uid, states) in &pods {
-        let Some(first) = states.first() else { continue };
-        let cell = shared.index.cell_or_new(&first.key, &context);
-        let revision = revisions.get(uid).copied().unwrap_or(0);
-        if cell.heard_of(number) {
-            see(shared, &cell, revision, |before, revision| observe::observation(states, before, revision));
+    }
+
+    /// It was complete: what it did not name is gone.
+    fn end(&self, shared: &Shared) {
+        let is_whole = shared.context().is_whole;
+        for cell in shared.index.cells() {
+            let uid = cell.core().key().uid.clone();
+            let had = !self.named.contains(&uid) && cell.core().seen().is_some_and(has_anything);
+            if had && cell.heard_of(self.look) {
+                let revision = self.revision(&uid);
+                see(shared, &cell, revision, |before, revision| observe::gone(before, revision, is_whole));
+            }
         }
-        if states.iter().any(|state| state.partial) {
-            shared.observer.refresh(uid.clone());
+    }
+}
+
+/// Reads all pages. What was read before an error counts; what was not does not read as gone.
+async fn list_once(shared: &Shared) -> Result<(), Error> {
+    let mut list = List::begin(shared);
+    let (mut cursor, mut complete) = (None, true);
+    loop {
+        let page = page(shared, cursor).await?;
+        complete &= page.complete;
+        list.page(shared, page.pods);
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
         }
     }
     if complete {
-        for cell in shared.index.cells() {
-            let uid = cell.core().key().uid.clone();
-            if !pods.contains_key(&uid) && cell.core().seen().is_some_and(has_anything) && cell.heard_of(number) {
-                let revision = revisions.get(&uid).copied().unwrap_or(0);
-                see(shared, &cell, revision, |before, revision| observe::gone(before, revision, context.is_whole));
-            }
-        }
-        if !context.is_known {
+        list.end(shared);
+        if !shared.context().is_known {
             known(shared);
         }
     }
-    result
+    Ok(())
+}
+
+fn by_uid(states: Vec<PodState>) -> HashMap<Arc<str>, Vec<PodState>> {
+    let mut by_uid: HashMap<Arc<str>, Vec<PodState>> = HashMap::new();
+    for state in states {
+        by_uid.entry(state.key.uid.clone()).or_default().push(state);
+    }
+    by_uid
 }
 
 /// The backend was listed completely for the first time.
@@ -397,10 +422,7 @@ async fn refresh_once(shared: &Shared, cells: &[Arc<Cell>]) -> Result<(), Error>
             states?
         }
     };
-    let mut by_uid: HashMap<Arc<str>, Vec<PodState>> = HashMap::new();
-    for state in states {
-        by_uid.entry(state.key.uid.clone()).or_default().push(state);
-    }
+    let by_uid = by_uid(states);
     let is_whole = shared.context().is_whole;
     for (cell, (reference, revision)) in cells.iter().zip(asked) {
         if !cell.heard_of(number) {

@@ -1,5 +1,6 @@
 //! A provider that drives the backend for one process of the host, with calls that go wrong.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use crate::testing::ready;
 
 /// How long a call hangs before the host gives it up.
 const HANGS: Duration = Duration::from_secs(60);
+
+/// Pods of a page: few, so that lists have several.
+const PAGE: usize = 3;
 
 /// What processes of the host share.
 pub struct Shared {
@@ -86,12 +90,24 @@ impl Driver {
         }
     }
 
-    async fn states(&self, uids: Option<Vec<String>>) -> Result<Vec<PodState>> {
-        let states = self.call(|| "list".to_owned(), |backend| Ok(backend.states())).await?;
-        Ok(match uids {
-            Some(uids) => states.into_iter().filter(|own| uids.iter().any(|uid| **uid == *own.key.uid)).collect(),
-            None => states,
-        })
+    /// The pods after this UID.
+    async fn page(&self, cursor: Option<String>) -> Result<Snapshot> {
+        let mut states = self.call(|| format!("list from {cursor:?}"), |backend| Ok(backend.states())).await?;
+        let after = cursor.unwrap_or_default();
+        states.retain(|own| *own.key.uid > *after);
+        states.sort_by(|one, other| one.key.uid.cmp(&other.key.uid));
+        let uids: BTreeSet<String> = states.iter().map(|own| own.key.uid.to_string()).collect();
+        let last = uids.iter().nth(PAGE - 1).filter(|_| uids.len() > PAGE).cloned();
+        if let Some(last) = &last {
+            states.retain(|own| *own.key.uid <= **last);
+        }
+        Ok(Snapshot { pods: states, next: last, complete: true })
+    }
+
+    async fn some(&self, pods: &[PodRef]) -> Result<Vec<PodState>> {
+        let mut states = self.call(|| "refresh".to_owned(), |backend| Ok(backend.states())).await?;
+        states.retain(|own| pods.iter().any(|pod| pod.key.uid == own.key.uid));
+        Ok(states)
     }
 }
 
@@ -124,10 +140,6 @@ fn recipes(pod: &PodConfig) -> Vec<Recipe> {
     pod.containers.iter().map(recipe).collect()
 }
 
-fn uids(pods: &[PodRef]) -> Option<Vec<String>> {
-    Some(pods.iter().map(|pod| pod.key.uid.to_string()).collect())
-}
-
 #[async_trait]
 impl Pods for Driver {
     async fn create(&self, pod: PodConfig) -> Result<PodState> {
@@ -149,12 +161,12 @@ impl Pods for Driver {
         self.call(|| format!("forget {} {}", pod.key, pod.attempt), |backend| backend.forget(&pod)).await
     }
 
-    async fn list(&self, _cursor: Option<String>) -> Result<Snapshot> {
-        Ok(Snapshot { pods: self.states(None).await?, next: None, complete: true })
+    async fn list(&self, cursor: Option<String>) -> Result<Snapshot> {
+        self.page(cursor).await
     }
 
     async fn refresh(&self, pods: Vec<PodRef>) -> Result<Vec<PodState>> {
-        self.states(uids(&pods)).await
+        self.some(&pods).await
     }
 }
 
@@ -239,11 +251,11 @@ impl Containers for Driver {
         self.call(|| format!("termination-message {id}"), |_| Ok(Some(Bytes::from("last words")))).await
     }
 
-    async fn list(&self, _cursor: Option<String>) -> Result<Snapshot> {
-        Ok(Snapshot { pods: self.states(None).await?, next: None, complete: true })
+    async fn list(&self, cursor: Option<String>) -> Result<Snapshot> {
+        self.page(cursor).await
     }
 
     async fn refresh(&self, pods: Vec<PodRef>) -> Result<Vec<PodState>> {
-        self.states(uids(&pods)).await
+        self.some(&pods).await
     }
 }
