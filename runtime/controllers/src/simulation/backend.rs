@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use provider::{Code, ContainerPhase, ContainerState, Error, ObjectState, PodKey, PodRef, PodState, Result};
 
 use super::faults::Notes;
+use super::files::Contents;
 use super::server::Server;
 use crate::clock::simulated as clock;
 
@@ -78,6 +79,8 @@ pub struct Object {
     /// A sandbox that runs; a whole pod that nobody has ended.
     pub stands: bool,
     pub runs: Vec<Run>,
+    /// What it was given last.
+    pub files: Contents,
     restarts: bool,
     created: Timestamp,
 }
@@ -159,7 +162,7 @@ impl Backend {
         self.objects.iter().filter(move |object| &*object.key.uid == uid)
     }
 
-    fn find(&mut self, key: &PodKey, attempt: u32) -> Option<&mut Object> {
+    pub fn find(&mut self, key: &PodKey, attempt: u32) -> Option<&mut Object> {
         self.objects.iter_mut().find(|object| object.key == *key && object.attempt == attempt)
     }
 
@@ -221,7 +224,7 @@ impl Backend {
 
     // What a backend does that runs whole pods.
 
-    pub fn create(&mut self, key: &PodKey, attempt: u32, containers: &[Recipe]) -> Result<PodState> {
+    pub fn create(&mut self, key: &PodKey, attempt: u32, containers: &[Recipe], files: &Contents) -> Result<PodState> {
         if let Some(object) = self.find(key, attempt) {
             return Ok(object.state(true));
         }
@@ -235,7 +238,8 @@ impl Backend {
         }
         let restarts = containers.iter().any(|recipe| recipe.restarts);
         let created = clock::steady();
-        self.objects.push(Object { key: key.clone(), attempt, stands: true, runs: Vec::new(), restarts, created });
+        let (key_of, files) = (key.clone(), files.clone());
+        self.objects.push(Object { key: key_of, attempt, stands: true, runs: Vec::new(), files, restarts, created });
         for recipe in containers {
             self.add(key, attempt, recipe, true);
         }
@@ -295,7 +299,7 @@ impl Backend {
 
     // What a backend does that runs containers.
 
-    pub fn run_sandbox(&mut self, key: &PodKey, attempt: u32) -> Result<PodState> {
+    pub fn run_sandbox(&mut self, key: &PodKey, attempt: u32, files: &Contents) -> Result<PodState> {
         if let Some(object) = self.find(key, attempt) {
             return if object.stands { Ok(object.state(false)) } else { Err(Error::new(Code::Conflict, "it is over")) };
         }
@@ -306,7 +310,8 @@ impl Backend {
             self.notes.wrong(format!("{key} gets a second sandbox beside one that runs"));
         }
         let created = clock::steady();
-        let object = Object { key: key.clone(), attempt, stands: true, runs: Vec::new(), restarts: false, created };
+        let (key, files) = (key.clone(), files.clone());
+        let object = Object { key, attempt, stands: true, runs: Vec::new(), files, restarts: false, created };
         let state = object.state(false);
         self.objects.push(object);
         Ok(state)

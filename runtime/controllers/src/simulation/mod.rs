@@ -1,14 +1,15 @@
 //! Thousands of nodes in simulated time, each with its pods, an API server and a backend, with everything going wrong that
 //! can: requests that fail, conflict, take long, or whose answer is lost; watches that break, and whose place is not kept;
 //! an API server that is away; calls of the provider that fail, hang, or are done without an answer; containers that end
-//! and objects that vanish; providers that tell of it by themselves, until their stream ends; a host that is killed at any
-//! moment and has forgotten everything; clocks that are set.
+//! and objects that vanish; files whose sources change; providers that tell of it by themselves, until their stream ends; a
+//! host that is killed at any moment and has forgotten everything; clocks that are set.
 //!
 //! It is the whole [`PodController`](crate::PodController) that runs. Each scenario follows from its seed: `VK_SEED=n` runs
 //! one and prints what happens in it if it fails, `SCENARIOS=n` runs so many (default: 2,000).
 
 mod backend;
 mod faults;
+mod files;
 mod provider;
 mod server;
 mod watch;

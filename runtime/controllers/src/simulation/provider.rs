@@ -7,12 +7,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use provider::{
-    Code, ContainerConfig, Containers, Credential, Description, Error, Image, Kind, PodConfig, PodKey, PodRef,
+    Code, ContainerConfig, Containers, Credential, Description, Error, Files, Image, Kind, PodConfig, PodKey, PodRef,
     PodState, Pods, Provider, Resources, Result, SandboxConfig, Scope, Snapshot, Watch,
 };
 
 use super::backend::{Backend, Recipe};
 use super::faults::{Fate, Faults, Life, Notes};
+use super::files;
 use crate::testing::ready;
 
 /// How long a call hangs before the host gives it up.
@@ -122,6 +123,10 @@ impl Provider for Driver {
         if is_whole { Kind::Pods(self) } else { Kind::Containers(self) }
     }
 
+    fn files(&self) -> Option<&dyn Files> {
+        Some(self)
+    }
+
     fn watch(&self) -> Option<&dyn Watch> {
         if self.shared.watches { Some(self) } else { None }
     }
@@ -144,7 +149,9 @@ fn recipes(pod: &PodConfig) -> Vec<Recipe> {
 impl Pods for Driver {
     async fn create(&self, pod: PodConfig) -> Result<PodState> {
         let (key, attempt) = (&pod.sandbox.key, pod.sandbox.attempt);
-        self.call(|| format!("create {key} {attempt}"), |backend| backend.create(key, attempt, &recipes(&pod))).await
+        let files = files::contents(&pod.sandbox.volumes).await?;
+        let what = || format!("create {key} {attempt} {files:?}");
+        self.call(what, |backend| backend.create(key, attempt, &recipes(&pod), &files)).await
     }
 
     async fn update(&self, pod: PodConfig, changed: Vec<String>) -> Result<()> {
@@ -174,7 +181,9 @@ impl Pods for Driver {
 impl Containers for Driver {
     async fn run_sandbox(&self, sandbox: SandboxConfig) -> Result<PodState> {
         let (key, attempt) = (&sandbox.key, sandbox.attempt);
-        self.call(|| format!("run-sandbox {key} {attempt}"), |backend| backend.run_sandbox(key, attempt)).await
+        let files = files::contents(&sandbox.volumes).await?;
+        let what = || format!("run-sandbox {key} {attempt} {files:?}");
+        self.call(what, |backend| backend.run_sandbox(key, attempt, &files)).await
     }
 
     async fn stop_sandbox(&self, pod: PodKey, id: String) -> Result<()> {

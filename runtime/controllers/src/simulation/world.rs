@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::backend::{Backend, Object};
 use super::faults::{Faults, Life, Notes};
+use super::files;
 use super::provider::{Driver, Shared, description};
 use super::server::Server;
 use crate::clock::simulated as clock;
@@ -83,6 +84,7 @@ impl World {
 
     async fn scenario(&mut self) -> Result<(), String> {
         self.server.put("nodes", json!({ "metadata": { "name": NODE, "uid": "n", "labels": {} } }));
+        self.server.put("configmaps", files::settings(0));
         self.start();
         self.server.state().faults = self.faults.0;
         *self.shared.faults.lock().unwrap() = self.faults.1;
@@ -205,8 +207,16 @@ impl World {
                 self.notes.say(|| "! an object is lost".to_owned());
                 self.shared.backend().lose();
             }
+            38 => self.change_settings(),
             _ => {}
         }
+    }
+
+    /// Somebody changes the ConfigMap that pods' files are made of.
+    fn change_settings(&mut self) {
+        self.made += 1;
+        self.notes.say(|| format!("the settings become {}", self.made));
+        self.server.put("configmaps", files::settings(self.made));
     }
 
     fn create(&mut self) {
@@ -232,20 +242,21 @@ impl World {
             })
             .collect();
         self.notes.say(|| format!("{name} ({uid}) is made: {policy} {image}"));
-        self.server.put(
-            "pods",
-            json!({
-                "metadata": {
-                    "name": name, "namespace": "default", "uid": uid, "generation": 1,
-                    "creationTimestamp": clock::steady().to_string(),
-                },
-                "spec": {
-                    "nodeName": NODE, "restartPolicy": policy, "terminationGracePeriodSeconds": 30,
-                    "enableServiceLinks": false, "containers": containers,
-                },
-                "status": { "phase": "Pending", "qosClass": "BestEffort" },
-            }),
-        );
+        let mut pod = json!({
+            "metadata": {
+                "name": name, "namespace": "default", "uid": uid, "generation": 1,
+                "creationTimestamp": clock::steady().to_string(),
+            },
+            "spec": {
+                "nodeName": NODE, "restartPolicy": policy, "terminationGracePeriodSeconds": 30,
+                "enableServiceLinks": false, "containers": containers,
+            },
+            "status": { "phase": "Pending", "qosClass": "BestEffort" },
+        });
+        if self.rng.bool() {
+            files::add_to(&mut pod);
+        }
+        self.server.put("pods", pod);
     }
 
     /// Somebody gives a container another image, or the pod a label.
@@ -264,10 +275,13 @@ impl World {
 
     /// What is not yet as it should be.
     fn unsettled(&self) -> Option<String> {
+        let settings = self.server.get("configmaps", files::SETTINGS).unwrap_or_default();
         let backend = self.shared.backend();
         for pod in self.server.pods() {
             let own: Vec<&Object> = backend.of(pod["metadata"]["uid"].as_str().unwrap_or_default()).collect();
-            if let Some(wrong) = is_wrong(&pod, &own, &backend.made) {
+            let old = |object: &&Object| files::are_old(&pod, object, &settings);
+            let wrong = is_wrong(&pod, &own, &backend.made);
+            if let Some(wrong) = wrong.or_else(|| own.iter().any(old).then_some("has old files")) {
                 return Some(format!("{} {wrong}: {}; {own:?}", name(&pod), pod["status"]));
             }
         }
