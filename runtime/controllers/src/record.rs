@@ -22,6 +22,7 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 const SOURCE: &str = "kubernetes.io/config.source";
 
 mod recent;
+pub(crate) use recent::rest;
 
 /// A pod at the API server.
 #[derive(Debug)]

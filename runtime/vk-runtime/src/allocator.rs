@@ -6,6 +6,8 @@
 //!
 //! It has one arena for each core: its own bound is eight, and what is free in one is of no use to the others.
 //!
+//! It stays glibc's: mimalloc takes a tenth to a fifth less CPU for a burst of pods, and 40 MiB more memory.
+//!
 //! What a burst leaves free in between goes back once it rests: looked for every [`EVERY`], when [`MUCH`] or more is free
 //! that was not before. Cost: a walk over what is free, and the page faults of the next burst.
 

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::Shared;
 use super::index::{Cell, Index};
 use super::observe;
+use crate::record;
 use crate::resolve::NodeFacts;
 
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -170,6 +171,7 @@ pub(super) async fn list(shared: Arc<Shared>) {
             continue;
         }
         failures = 0;
+        record::rest();
         let next = Instant::now() + shared.observer.list_interval(&shared.facts()).max(cost(took));
         loop {
             let moving = tokio::select! {
