@@ -28,6 +28,8 @@ use crate::record::{Parsed, Record};
 pub(crate) struct Context {
     /// The backend runs whole pods.
     pub is_whole: bool,
+    /// Its provider changes the resources of pods that run.
+    pub resizes: bool,
     /// The backend was listed completely at least once: what it did not name it does not have.
     pub is_known: bool,
     /// The API server listed the node's pods at least once: what it did not name it does not have.
@@ -285,7 +287,7 @@ impl Core {
         self.withhold();
         self.judge(now, &mut todo);
         match self.plan {
-            Plan::Whole(_) => whole::plan(self, now, &mut todo),
+            Plan::Whole(_) => whole::plan(self, now, context, &mut todo),
             Plan::Containers(_) => containers::plan(self, now, &mut todo),
         }
         let calls = todo.effects.iter().filter(|effect| effect.is_call()).count();

@@ -54,6 +54,8 @@ use crate::record::Record;
 use crate::references::References;
 use crate::resolve::{ClusterDns, NodeFacts, Resolver, Services, Tokens, TrustBundles};
 
+/// The feature of a provider that changes the resources of pods that run.
+const RESIZE: &str = "resize";
 /// Pods that are looked at, at once.
 const PLANNERS: usize = 2;
 /// Pods that are resolved for the backend and being given to it, at once, however many calls the provider takes: each of
@@ -150,7 +152,8 @@ impl PodController {
             dns: settings.dns.clone(),
         };
         let is_whole = matches!(provider.kind(), Kind::Pods(_));
-        let context = Context { is_whole, host_ips: settings.addresses.clone(), ..Context::default() };
+        let host_ips = settings.addresses.clone();
+        let context = Context { is_whole, resizes: description.has_feature(RESIZE), host_ips, ..Context::default() };
         let desk = Desk::new(&settings.node, description);
         let shared = Arc::new(Shared {
             facts: RwLock::new(Arc::new(facts(&settings, !is_whole, description))),
@@ -189,6 +192,7 @@ impl PodController {
         let is_whole = matches!(self.shared.provider.kind(), Kind::Pods(_));
         let facts = facts(&self.shared.settings, !is_whole, description);
         *self.shared.facts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(facts);
+        self.shared.learn(|context| context.resizes = description.has_feature(RESIZE));
         self.shared.desk.described(&self.shared, description);
     }
 

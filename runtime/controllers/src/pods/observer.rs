@@ -237,12 +237,15 @@ impl List {
         for (uid, states) in by_uid(states) {
             let Some(first) = states.first() else { continue };
             let cell = shared.index.cell_or_new(&first.key, &context);
-            let is_first = self.named.insert(uid.clone());
-            if is_first && cell.heard_of(self.look) {
+            // What replaced it may be on another page.
+            let latest = states.iter().map(|state| state.attempt).max();
+            let known = cell.core().seen().and_then(Observation::object).map(|object| object.attempt);
+            let is_all = self.named.insert(uid.clone()) && known <= latest;
+            if is_all && cell.heard_of(self.look) {
                 let revision = self.revision(&uid);
                 see(shared, &cell, revision, |before, revision| observe::observation(&states, before, revision));
             }
-            if !is_first || states.iter().any(|state| state.partial) {
+            if !is_all || states.iter().any(|state| state.partial) {
                 shared.observer.refresh(uid);
             }
         }

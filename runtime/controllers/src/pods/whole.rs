@@ -1,8 +1,9 @@
 //! A pod on a backend that runs whole pods: made once, told of changes, ended, forgotten.
 //!
 //! What it was given last is remembered, so that it is told of changes alone; after each create, and after a start of the
-//! host, what it shows is held against the pod once: what it made may be of what it was given before. Labels and
-//! annotations that changed while no host ran show nowhere: they reach it with the next change that does.
+//! host, what it shows is held against the pod once: what it made may be of what it was given before. What the backend does
+//! not show, and changed while no host ran, is told where the generation says that there was a change; that of labels and
+//! annotations says nothing: they reach the backend with their next change, as does what failed when the host ended.
 //!
 //! What the backend loses is made again as the next attempt where the restart policy has it. A call that failed is made
 //! again with back-off ([`FIRST_PAUSE`] doubling to [`LONGEST_PAUSE`], a fifth of it at random), for ever; what is invalid
@@ -12,13 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::api::core::v1::{PodStatus, ResourceRequirements};
 use pod_worker::observation::{Object, ObjectState, Observation, Phase};
 use pod_worker::{Waiting, is_over, may_be_over, spec_hash};
 use provider::{PodKey, PodRef};
 
 use super::changes;
-use super::core::{Core, Deletion, Effect, Plan, Todo, Told, move_by, parsed, view};
+use super::core::{Context, Core, Deletion, Effect, Plan, Todo, Told, move_by, parsed, view};
 use crate::record::{Parsed, Record};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -35,6 +36,8 @@ struct Trouble {
     retry_at: Option<Timestamp>,
     /// Only another generation of the pod can help.
     of_generation: Option<i64>,
+    /// It runs, and could not be told of a change.
+    of_update: bool,
 }
 
 /// What is remembered of a pod.
@@ -50,6 +53,8 @@ pub(super) struct Whole {
     given: Option<Arc<Record>>,
     /// What it shows is to be held against the pod.
     is_unproven: bool,
+    /// What may have changed before the host started, until the backend was told.
+    untold: Vec<String>,
     trouble: Option<Trouble>,
     ending: Option<Ending>,
     /// Create it again at this time, to hand something over.
@@ -140,11 +145,20 @@ impl Whole {
             Ok(again) => {
                 self.accepted = true;
                 self.trouble = None;
+                self.untold = Vec::new();
                 self.given = given;
                 self.again_at = again.map(|again| later(now, again));
             }
             Err(failed) => {
+                let of_update = self.accepted;
                 self.is_unproven = true;
+                if of_update && failed.is_final {
+                    // It goes on as it was made, and is told of other changes.
+                    (self.is_unproven, self.untold, self.given) = (false, Vec::new(), given);
+                } else if self.given.is_none() {
+                    // It may have been made of this all the same.
+                    self.given = given;
+                }
                 if failed.is_stale {
                     self.attempt = self.attempt.saturating_add(1);
                 }
@@ -153,6 +167,7 @@ impl Whole {
                     failures: failures.saturating_add(1),
                     retry_at: Some(later(now, failed.retry_after.unwrap_or_else(|| pause(failures)))),
                     of_generation: if failed.is_final { generation } else { None },
+                    of_update,
                     reason: failed.reason,
                     message: failed.message,
                 });
@@ -193,7 +208,7 @@ impl Whole {
     }
 }
 
-pub(super) fn plan(core: &mut Core, now: Timestamp, todo: &mut Todo) {
+pub(super) fn plan(core: &mut Core, now: Timestamp, context: &Context, todo: &mut Todo) {
     let record = core.record.clone();
     let evicted = core.verdict.is_some();
     let (deletion, delete_by) = (core.deletion(), core.delete_by);
@@ -243,7 +258,13 @@ pub(super) fn plan(core: &mut Core, now: Timestamp, todo: &mut Todo) {
     } else if !record.finished {
         let over = |parsed: Arc<Parsed>| is_over(view(&parsed, &parsed.status), seen, false);
         if whole.busy || !may_be_over(seen, false) || !parsed().is_none_or(over) {
-            run(whole, &record, object, || parsed().map_or_else(Vec::new, |own| unlike(&own, seen)), now, todo);
+            if whole.accepted && !whole.busy && whole.given.is_none() {
+                // What was given is not known: it is taken to be what is there, unless that says else.
+                whole.untold = parsed().map_or_else(Vec::new, |own| unseen(&own, context.resizes));
+                (whole.given, whole.is_unproven) = (Some(record.clone()), true);
+            }
+            let unlike = || parsed().map_or_else(Vec::new, |own| unlike(&own, seen));
+            run(whole, &record, seen, unlike, now, todo);
         }
     }
     let waiting = if whole.trouble.is_some() { parsed().map(|own| whole.waiting(&own, seen)) } else { None };
@@ -267,7 +288,22 @@ impl Whole {
     }
 }
 
-/// Paths of what the pod has otherwise than the backend, by what the backend says and by what the status was written for.
+/// Paths of what may have changed since a status was written, where the backend does not show it.
+fn unseen(parsed: &Parsed, resizes: bool) -> Vec<String> {
+    if parsed.status.observed_generation.is_none_or(|known| parsed.metadata.generation <= Some(known)) {
+        return Vec::new();
+    }
+    let (spec, nothing) = (&parsed.spec, ResourceRequirements::default());
+    let asks = |own: &Option<ResourceRequirements>| resizes && own.as_ref().is_some_and(|own| *own != nothing);
+    let inits = spec.init_containers.iter().flatten().enumerate().map(|(at, own)| ("initContainers", at, own));
+    let all = inits.chain(spec.containers.iter().enumerate().map(|(at, own)| ("containers", at, own)));
+    let own = all.filter(|(_, _, own)| asks(&own.resources));
+    let own = own.map(|(field, at, _)| format!("spec.{field}[{at}].resources"));
+    let whole = asks(&spec.resources).then(|| "spec.resources".to_owned());
+    own.chain(whole).chain(spec.active_deadline_seconds.map(|_| "spec.activeDeadlineSeconds".to_owned())).collect()
+}
+
+/// Paths of what the pod has otherwise than the backend, by what the backend shows.
 fn unlike(parsed: &Parsed, seen: &Observation) -> Vec<String> {
     let inits = parsed.spec.init_containers.iter().flatten().enumerate().map(|(at, own)| ("initContainers", at, own));
     let all = inits.chain(parsed.spec.containers.iter().enumerate().map(|(at, own)| ("containers", at, own)));
@@ -275,35 +311,23 @@ fn unlike(parsed: &Parsed, seen: &Observation) -> Vec<String> {
         let made = seen.latest(name).and_then(|start| start.spec_hash);
         made.is_some_and(|made| made != spec_hash(name, image))
     };
-    // It was changed and nobody told of it: what it was before is not known.
-    let is_later = parsed.status.observed_generation.is_some_and(|known| parsed.metadata.generation > Some(known));
-    let mut paths = Vec::new();
-    for (field, at, own) in all {
-        if is_other(&own.name, own.image.as_deref().unwrap_or_default()) {
-            paths.push(format!("spec.{field}[{at}].image"));
-        }
-        if is_later && own.resources.is_some() {
-            paths.push(format!("spec.{field}[{at}].resources"));
-        }
-    }
+    let images = all.filter(|(_, _, own)| is_other(&own.name, own.image.as_deref().unwrap_or_default()));
+    let images = images.map(|(field, at, _)| format!("spec.{field}[{at}].image"));
     let began = |name: &str| {
         let mut statuses = parsed.status.ephemeral_container_statuses.iter().flatten();
         let state = statuses.find(|own| own.name == name).and_then(|own| own.state.as_ref());
         state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
     };
-    for (at, own) in parsed.spec.ephemeral_containers.iter().flatten().enumerate() {
-        if seen.latest(&own.name).is_none() && !began(&own.name) {
-            paths.push(format!("spec.ephemeralContainers[{at}]"));
-        }
-    }
-    paths
+    let ephemeral = parsed.spec.ephemeral_containers.iter().flatten().enumerate();
+    let unmade = ephemeral.filter(|(_, own)| seen.latest(&own.name).is_none() && !began(&own.name));
+    images.chain(unmade.map(|(at, _)| format!("spec.ephemeralContainers[{at}]"))).collect()
 }
 
 /// Makes it, makes it again, or tells what changed.
 fn run(
     whole: &mut Whole,
     record: &Arc<Record>,
-    object: Option<&Object>,
+    seen: &Observation,
     unlike: impl FnOnce() -> Vec<String>,
     now: Timestamp,
     todo: &mut Todo,
@@ -311,14 +335,17 @@ fn run(
     if whole.busy {
         return;
     }
+    let object = seen.object();
     if let Some(trouble) = &whole.trouble {
-        if trouble.of_generation == Some(record.generation) {
+        let is_refused = trouble.of_generation == Some(record.generation);
+        if is_refused && !trouble.of_update {
             return;
         }
-        if let Some(at) = trouble.retry_at.filter(|at| *at > now) {
+        if let Some(at) = trouble.retry_at.filter(|at| *at > now && !is_refused) {
             todo.wake(at);
             return;
         }
+        whole.is_unproven |= trouble.of_update && trouble.of_generation.is_some() && !is_refused;
     }
     let lost = object.is_some_and(|object| object.state == ObjectState::Lost);
     if lost && object.is_some_and(|object| object.attempt >= whole.attempt) {
@@ -340,26 +367,21 @@ fn run(
     if let Some(at) = whole.again_at {
         todo.wake(at);
     }
-    let unlike = if whole.is_unproven || whole.given.is_none() { unlike() } else { Vec::new() };
-    let mut changed = match &whole.given {
-        Some(given) => changes::between(given, record),
-        // After a start of the host what was given is not known; it is taken to be what is there, unless that says else.
-        None => {
-            whole.is_unproven = true;
-            if unlike.is_empty() {
-                whole.given = Some(record.clone());
-            }
-            Vec::new()
-        }
-    };
-    if std::mem::take(&mut whole.is_unproven) {
-        for path in unlike {
-            if !changed.contains(&path) {
-                changed.push(path);
-            }
+    let mut changed = whole.given.as_ref().map_or_else(Vec::new, |given| changes::between(given, record));
+    let mut others = whole.untold.clone();
+    // What shows no container yet will.
+    if whole.is_unproven && !seen.starts.is_empty() {
+        others.extend(unlike());
+        whole.is_unproven = false;
+    }
+    for path in others {
+        if !changed.contains(&path) {
+            changed.push(path);
         }
     }
-    if !changed.is_empty() {
+    if changed.is_empty() {
+        whole.trouble = whole.trouble.take().filter(|trouble| !trouble.of_update || trouble.of_generation.is_some());
+    } else {
         whole.busy = true;
         todo.effects.push(Effect::Update { attempt: whole.attempt, changed });
     }

@@ -278,22 +278,28 @@ fn an_image_that_changed_while_a_create_seemed_to_fail_is_told_of() {
 
 #[test]
 fn what_changed_while_no_host_ran_is_told_of() {
-    let context = settled(true);
-    let restarted = |generation: i64, spec: &Value, status: &Value| {
+    let context = Context { resizes: true, ..settled(true) };
+    let object = |generation: i64, spec: &Value, status: &Value| {
         let pod = json!({
             "metadata": {
                 "name": "web", "namespace": "default", "uid": "u", "resourceVersion": "9", "generation": generation,
             },
             "spec": spec, "status": status,
         });
-        let mut core = Core::new(PodKey::new("u", "default", "web"), &context);
-        core.set_record(NOW, Some(Record::read(&serde_json::value::to_raw_value(&pod).unwrap()).unwrap()));
-        core.set_seen(observation(Phase::Running, ObjectState::Running));
-        core.take();
-        let told = core.plan(NOW, &context).effects.into_iter().find_map(|effect| match effect {
+        Record::read(&serde_json::value::to_raw_value(&pod).unwrap()).unwrap()
+    };
+    let updates = |core: &mut Core, now: Timestamp| {
+        core.plan(now, &context).effects.into_iter().find_map(|effect| match effect {
             Effect::Update { changed, .. } => Some(changed),
             _ => None,
-        });
+        })
+    };
+    let restarted = |generation: i64, spec: &Value, status: &Value| {
+        let mut core = Core::new(PodKey::new("u", "default", "web"), &context);
+        core.set_record(NOW, Some(object(generation, spec, status)));
+        core.set_seen(observation(Phase::Running, ObjectState::Running));
+        core.take();
+        let told = updates(&mut core, NOW);
         (core, told.unwrap_or_default())
     };
     let mut spec = json!({
@@ -308,9 +314,14 @@ fn what_changed_while_no_host_ran_is_told_of() {
     assert!(restarted(2, &spec, &status).1.is_empty(), "nothing changed");
     let (mut core, told) = restarted(3, &spec, &status);
     assert_eq!(told, ["spec.containers[0].resources"]);
-    called(&mut core, NOW, Ok(None));
-    assert!(!core.plan(NOW, &context).effects.iter().any(Effect::is_call), "told once");
-    spec["containers"][0]["resources"] = json!(null);
+    // It is told until that went well, though the status says meanwhile that it was seen.
+    called(&mut core, NOW, Err(lost_answer()));
+    let later = json!({ "phase": "Running", "observedGeneration": 3, "ephemeralContainerStatuses": began });
+    core.set_record(NOW, Some(object(3, &spec, &later)));
+    assert_eq!(updates(&mut core, at(10_000)).unwrap_or_default(), ["spec.containers[0].resources"]);
+    called(&mut core, at(10_000), Ok(None));
+    assert!(!core.plan(at(10_000), &context).effects.iter().any(Effect::is_call), "told once");
+    spec["containers"][0]["resources"] = json!({});
     let status = json!({ "phase": "Running", "observedGeneration": 2 });
     assert_eq!(restarted(3, &spec, &status).1, ["spec.ephemeralContainers[0]"]);
 }
@@ -361,4 +372,59 @@ fn a_pod_that_begins_at_once_is_looked_at_again_when_its_active_deadline_comes()
     assert!(matches!(core.report(at(30), &context), Report::Patch(_)));
     core.written(at(31), Ok("2".to_owned()));
     assert!(core.plan(at(60_100), &context).effects.iter().any(|effect| matches!(effect, Effect::Delete { .. })));
+}
+
+#[test]
+fn a_pod_that_could_not_be_told_of_a_change_is_made_again_when_it_is_lost() {
+    let context = settled(true);
+    let mut core = being_made(&context);
+    made(&mut core, NOW);
+    let pod = |version: &str, labels: Value| {
+        let pod = json!({
+            "metadata": {
+                "name": "web", "namespace": "default", "uid": "u", "resourceVersion": version, "generation": 2,
+                "labels": labels,
+            },
+            "spec": { "containers": [{ "name": "main", "image": "busybox:2" }], "nodeName": "n" },
+        });
+        Record::read(&serde_json::value::to_raw_value(&pod).unwrap()).unwrap()
+    };
+    core.set_record(NOW, Some(pod("2", json!({}))));
+    assert!(core.plan(NOW, &context).effects.iter().any(|effect| matches!(effect, Effect::Update { .. })));
+    called(&mut core, NOW, Err(CallFailed { is_final: true, ..lost_answer() }));
+    let day = at(86_400_000);
+    assert!(!core.plan(day, &context).effects.iter().any(Effect::is_call), "it is refused for good");
+    core.set_record(day, Some(pod("3", json!({ "a": "b" }))));
+    let labels = Effect::Update { attempt: 0, changed: vec!["metadata.labels".to_owned()] };
+    assert!(core.plan(day, &context).effects.contains(&labels), "another change is told");
+    called(&mut core, day, Err(CallFailed { is_final: true, ..lost_answer() }));
+    core.set_seen(observe::lost(0, 0));
+    assert!(core.plan(day, &context).effects.contains(&Effect::Create { attempt: 1 }));
+}
+
+#[test]
+fn a_write_after_one_whose_answer_was_lost_is_checked_once_the_api_server_tells_of_it() {
+    let context = settled(true);
+    let mut core = being_made(&context);
+    made(&mut core, at(1));
+    let Report::Patch(running) = core.report(at(1), &context) else { panic!("nothing to tell") };
+    core.written(at(2), Ok("2".to_owned()));
+    core.set_record(at(3), Some(record("2", &running["status"], false)));
+    // It is lost; this is written, and nobody hears of it.
+    core.set_seen(observe::lost(0, 0));
+    core.plan(at(100), &context);
+    core.returned();
+    assert!(matches!(core.report(at(100), &context), Report::Patch(_)));
+    core.written(at(101), Err(None));
+    // It runs again. The API server has both writes.
+    let mut seen = observation(Phase::Running, ObjectState::Running);
+    (seen.objects[0].attempt, seen.starts[0].object, seen.starts[0].attempt) = (1, 1, 1);
+    core.set_seen(seen);
+    let Report::Patch(patch) = core.report(at(5_000), &context) else { panic!("nothing to tell") };
+    core.written(at(5_001), Ok("4".to_owned()));
+    let mut both = running["status"].clone();
+    both["phase"] = "Pending".into();
+    both["containerStatuses"] = patch["status"]["containerStatuses"].clone();
+    assert!(core.set_record(at(5_002), Some(record("4", &both, false))), "it is worth a look");
+    assert_eq!(phase(&core.report(at(6_000), &context)), Some("Running"));
 }

@@ -63,6 +63,8 @@ pub(super) struct Writing {
     unsure: Option<Arc<PodStatus>>,
     /// Version of the object that the last write made.
     own_version: String,
+    /// Before the last write one was lost: the object may have what that one wrote, too.
+    after_unsure: bool,
     failures: u32,
     /// After a failure: nothing is written before.
     not_before: Option<Timestamp>,
@@ -76,12 +78,12 @@ pub(super) struct Writing {
 }
 
 impl Writing {
-    /// The API server tells of this version of the object; returns whether it is the one that was written last.
+    /// The API server tells of this version of the object; returns whether it is what was written last, and nothing else.
     pub fn told(&mut self, version: &str) -> bool {
         if !is_older(version, &self.own_version) {
             self.taken = None;
         }
-        !self.own_version.is_empty() && version == self.own_version
+        !self.own_version.is_empty() && version == self.own_version && !self.after_unsure
     }
 
     /// Somebody asked for its deletion.
@@ -209,7 +211,7 @@ impl Core {
             Ok(version) => {
                 let is_there = !version.is_empty();
                 self.writing.failures = 0;
-                self.writing.unsure = None;
+                self.writing.after_unsure = self.writing.unsure.take().is_some();
                 let told = is_there && self.record.as_ref().is_some_and(|record| !is_older(&record.version, &version));
                 self.writing.taken = self.writing.pending.take().filter(|_| !told);
                 self.writing.own_version = version;

@@ -28,8 +28,8 @@ impl Given {
     }
 
     /// The backend is asked to make the pod with these. Asked for the same object again it may go on with what it was given
-    /// first.
-    pub fn giving(&mut self, attempt: u32, volumes: Vec<(Box<str>, Option<Print>)>) {
+    /// first. `changed`: they may be old already.
+    pub fn giving(&mut self, attempt: u32, volumes: Vec<(Box<str>, Option<Print>)>, changed: bool) {
         let before = std::mem::take(&mut self.volumes);
         let again = attempt == self.attempt;
         let known = |name: &str| before.iter().find(|(own, _)| **own == *name).map(|(_, print)| *print);
@@ -40,7 +40,7 @@ impl Given {
                 (name, print.filter(|_| !differs))
             })
             .collect();
-        (self.attempt, self.busy, self.changed) = (attempt, true, false);
+        (self.attempt, self.busy, self.changed) = (attempt, true, changed);
     }
 
     /// The call came back. Returns whether the files are to be looked at.
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn what_was_given_is_not_given_again() {
         let mut given = Given::default();
-        given.giving(0, volumes(&[("a", 1), ("b", 2)]));
+        given.giving(0, volumes(&[("a", 1), ("b", 2)]), false);
         assert!(!given.may_be_replaced() && !given.is_stale("a", 9), "it is being given");
         assert!(given.given(), "something changed meanwhile");
         assert!(given.may_be_replaced());
@@ -123,17 +123,24 @@ mod tests {
     #[test]
     fn a_pod_that_is_made_twice_may_have_what_it_was_given_first() {
         let mut given = Given::default();
-        given.giving(0, volumes(&[("a", 1), ("b", 2)]));
+        given.giving(0, volumes(&[("a", 1), ("b", 2)]), false);
         assert!(!given.given());
-        given.giving(0, volumes(&[("a", 1), ("b", 3)]));
+        given.giving(0, volumes(&[("a", 1), ("b", 3)]), false);
         assert!(given.given());
         assert!(!given.is_stale("a", 1) && given.is_stale("b", 3));
-        given.giving(1, volumes(&[("a", 1), ("b", 4)]));
+        given.giving(1, volumes(&[("a", 1), ("b", 4)]), false);
         assert!(!given.given(), "another attempt is made anew");
         assert!(!given.is_stale("b", 4));
         // The answer of a call for the former attempt.
         given.replaced(0, "b", 5);
         assert!(given.is_stale("b", 5));
+    }
+
+    #[test]
+    fn what_changed_before_the_pod_was_made_is_looked_at() {
+        let mut given = Given::default();
+        given.giving(0, volumes(&[("a", 1)]), true);
+        assert!(given.given());
     }
 
     #[test]

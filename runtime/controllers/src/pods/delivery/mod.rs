@@ -17,7 +17,7 @@
 mod due;
 mod given;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -49,6 +49,8 @@ pub(super) type Asks = mpsc::UnboundedReceiver<Ask>;
 /// What pods' files were, and which are to be looked at.
 pub(crate) struct Deliveries {
     given: Mutex<HashMap<Arc<str>, Given>>,
+    /// Pods of which something changed before they were given anything: what they are being made of may be older.
+    early: Mutex<HashSet<Arc<str>>>,
     /// Taken out at once: see [`run`].
     asks: mpsc::UnboundedSender<Ask>,
     hashes: RandomState,
@@ -57,11 +59,15 @@ pub(crate) struct Deliveries {
 impl Deliveries {
     pub fn new() -> (Arc<Self>, Asks) {
         let (asks, asked) = mpsc::unbounded_channel();
-        (Arc::new(Self { given: Mutex::default(), asks, hashes: RandomState::new() }), asked)
+        (Arc::new(Self { given: Mutex::default(), early: Mutex::default(), asks, hashes: RandomState::new() }), asked)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Given>> {
         self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn early(&self) -> MutexGuard<'_, HashSet<Arc<str>>> {
+        self.early.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has a pod's files looked at, at this time at the latest.
@@ -92,7 +98,8 @@ impl Deliveries {
             }
         }
         if !prints.is_empty() {
-            self.lock().entry(pod.uid.clone()).or_default().giving(attempt, prints);
+            let early = self.early().remove(&pod.uid);
+            self.lock().entry(pod.uid.clone()).or_default().giving(attempt, prints, early);
         }
     }
 
@@ -106,6 +113,7 @@ impl Deliveries {
     /// The pod is gone.
     pub fn forget(&self, uid: &str) {
         self.lock().remove(uid);
+        self.early().remove(uid);
     }
 
     async fn print(&self, files: &[File]) -> Result<Print, Error> {
@@ -226,7 +234,11 @@ async fn look(shared: &Shared, uid: &Arc<str>) -> Option<Instant> {
     let (record, pod) = match standing(&cell) {
         Standing::There(record, pod) => (record, pod),
         Standing::NotThere => {
-            return deliveries.with(uid, Given::failed).map(|failures| Instant::now() + pause(failures));
+            let failures = deliveries.with(uid, Given::failed);
+            if failures.is_none() {
+                deliveries.early().insert(uid.clone());
+            }
+            return failures.map(|failures| Instant::now() + pause(failures));
         }
         Standing::Over => return None,
     };
