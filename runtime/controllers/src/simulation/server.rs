@@ -11,6 +11,7 @@ use http::{Method, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
+use jiff::Timestamp;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -154,7 +155,10 @@ impl Server {
         if before.is_some_and(|before| before <= grace) {
             return;
         }
-        pod["metadata"]["deletionTimestamp"] = (clock::steady() + Duration::from_secs(grace)).to_string().into();
+        // A shorter one counts from the first request, too.
+        let known = pod["metadata"]["deletionTimestamp"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
+        let asked = known.zip(before).map_or_else(clock::steady, |(by, before)| by - Duration::from_secs(before));
+        pod["metadata"]["deletionTimestamp"] = (asked + Duration::from_secs(grace)).to_string().into();
         pod["metadata"]["deletionGracePeriodSeconds"] = grace.into();
         self.put("pods", pod);
     }
