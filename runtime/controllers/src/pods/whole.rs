@@ -53,7 +53,8 @@ pub(super) struct Whole {
     given: Option<Arc<Record>>,
     /// What it shows is to be held against the pod.
     is_unproven: bool,
-    /// What may have changed before the host started, until the backend was told.
+    /// What may be another at the backend, until that was told: what changed before the host started, and what it was being
+    /// told when that failed.
     untold: Vec<String>,
     trouble: Option<Trouble>,
     ending: Option<Ending>,
@@ -154,7 +155,7 @@ impl Whole {
                 self.is_unproven = true;
                 if of_update && failed.is_final {
                     // It goes on as it was made, and is told of other changes.
-                    (self.is_unproven, self.untold, self.given) = (false, Vec::new(), given);
+                    (self.is_unproven, self.given) = (false, given);
                 } else if self.given.is_none() {
                     // It may have been made of this all the same.
                     self.given = given;
@@ -274,7 +275,9 @@ pub(super) fn plan(core: &mut Core, now: Timestamp, context: &Context, todo: &mu
 impl Whole {
     /// Why containers don't run, as far as the host knows.
     fn waiting(&self, parsed: &Parsed, seen: &Observation) -> Vec<Waiting> {
-        let Some(trouble) = &self.trouble else { return Vec::new() };
+        // What was refused of one that runs says nothing of why a container of it waits.
+        let refused = |trouble: &Trouble| trouble.of_update && trouble.of_generation.is_some();
+        let Some(trouble) = self.trouble.as_ref().filter(|own| !refused(own)) else { return Vec::new() };
         let all = parsed.spec.init_containers.iter().flatten().chain(&parsed.spec.containers);
         all.filter(|container| {
             seen.latest(&container.name).is_none_or(|start| matches!(start.phase, Phase::Waiting | Phase::Unknown))
@@ -336,18 +339,20 @@ fn run(
         return;
     }
     let object = seen.object();
+    let lost = object.is_some_and(|object| object.state == ObjectState::Lost);
+    let is_refused = whole.trouble.as_ref().is_some_and(|trouble| trouble.of_generation == Some(record.generation));
     if let Some(trouble) = &whole.trouble {
-        let is_refused = trouble.of_generation == Some(record.generation);
         if is_refused && !trouble.of_update {
             return;
         }
-        if let Some(at) = trouble.retry_at.filter(|at| *at > now && !is_refused) {
+        // One that is lost need not be told anything.
+        let at_once = is_refused || (trouble.of_update && lost);
+        if let Some(at) = trouble.retry_at.filter(|at| *at > now && !at_once) {
             todo.wake(at);
             return;
         }
         whole.is_unproven |= trouble.of_update && trouble.of_generation.is_some() && !is_refused;
     }
-    let lost = object.is_some_and(|object| object.state == ObjectState::Lost);
     if lost && object.is_some_and(|object| object.attempt >= whole.attempt) {
         whole.attempt = whole.attempt.saturating_add(1);
         whole.accepted = false;
@@ -368,7 +373,7 @@ fn run(
         todo.wake(at);
     }
     let mut changed = whole.given.as_ref().map_or_else(Vec::new, |given| changes::between(given, record));
-    let mut others = whole.untold.clone();
+    let mut others = if is_refused { Vec::new() } else { whole.untold.clone() };
     // What shows no container yet will.
     if whole.is_unproven && !seen.starts.is_empty() {
         others.extend(unlike());
@@ -383,6 +388,7 @@ fn run(
         whole.trouble = whole.trouble.take().filter(|trouble| !trouble.of_update || trouble.of_generation.is_some());
     } else {
         whole.busy = true;
+        whole.untold.clone_from(&changed);
         todo.effects.push(Effect::Update { attempt: whole.attempt, changed });
     }
 }

@@ -403,6 +403,31 @@ fn a_pod_that_could_not_be_told_of_a_change_is_made_again_when_it_is_lost() {
 }
 
 #[test]
+fn a_change_that_may_have_been_told_and_was_taken_back_is_told() {
+    let context = settled(true);
+    let mut core = being_made(&context);
+    made(&mut core, NOW);
+    let pod = |version: &str, labels: Value| {
+        let pod = json!({
+            "metadata": {
+                "name": "web", "namespace": "default", "uid": "u", "resourceVersion": version, "generation": 1,
+                "labels": labels,
+            },
+            "spec": { "containers": [{ "name": "main", "image": "busybox" }], "nodeName": "n" },
+        });
+        Record::read(&serde_json::value::to_raw_value(&pod).unwrap()).unwrap()
+    };
+    let labels = Effect::Update { attempt: 0, changed: vec!["metadata.labels".to_owned()] };
+    core.set_record(NOW, Some(pod("2", json!({ "a": "b" }))));
+    assert!(core.plan(NOW, &context).effects.contains(&labels));
+    called(&mut core, NOW, Err(lost_answer()));
+    core.set_record(NOW, Some(pod("3", json!({}))));
+    assert!(core.plan(at(10_000), &context).effects.contains(&labels));
+    called(&mut core, at(10_000), Ok(None));
+    assert!(!core.plan(at(10_000), &context).effects.iter().any(Effect::is_call));
+}
+
+#[test]
 fn a_write_after_one_whose_answer_was_lost_is_checked_once_the_api_server_tells_of_it() {
     let context = settled(true);
     let mut core = being_made(&context);
@@ -425,6 +450,15 @@ fn a_write_after_one_whose_answer_was_lost_is_checked_once_the_api_server_tells_
     let mut both = running["status"].clone();
     both["phase"] = "Pending".into();
     both["containerStatuses"] = patch["status"]["containerStatuses"].clone();
-    assert!(core.set_record(at(5_002), Some(record("4", &both, false))), "it is worth a look");
+    // Nor of the next one before it tells of that.
+    let mut seen = core.seen().unwrap().clone();
+    seen.starts[0].ready = Some(false);
+    core.set_seen(seen);
+    let Report::Patch(patch) = core.report(at(5_100), &context) else { panic!("nothing to tell") };
+    core.written(at(5_101), Ok("5".to_owned()));
+    core.set_record(at(5_102), Some(record("4", &both, false)));
+    assert!(matches!(core.report(at(5_200), &context), Report::Nothing));
+    both["containerStatuses"] = patch["status"]["containerStatuses"].clone();
+    assert!(core.set_record(at(5_300), Some(record("5", &both, false))), "it is worth a look");
     assert_eq!(phase(&core.report(at(6_000), &context)), Some("Running"));
 }

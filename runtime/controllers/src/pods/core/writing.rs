@@ -63,7 +63,7 @@ pub(super) struct Writing {
     unsure: Option<Arc<PodStatus>>,
     /// Version of the object that the last write made.
     own_version: String,
-    /// Before the last write one was lost: the object may have what that one wrote, too.
+    /// A write was lost since the API server told of all that was written: the object may have what that one wrote, too.
     after_unsure: bool,
     failures: u32,
     /// After a failure: nothing is written before.
@@ -80,10 +80,12 @@ pub(super) struct Writing {
 impl Writing {
     /// The API server tells of this version of the object; returns whether it is what was written last, and nothing else.
     pub fn told(&mut self, version: &str) -> bool {
+        let is_own = !self.own_version.is_empty() && version == self.own_version && !self.after_unsure;
         if !is_older(version, &self.own_version) {
             self.taken = None;
+            self.after_unsure &= self.in_flight;
         }
-        !self.own_version.is_empty() && version == self.own_version && !self.after_unsure
+        is_own
     }
 
     /// Somebody asked for its deletion.
@@ -211,7 +213,7 @@ impl Core {
             Ok(version) => {
                 let is_there = !version.is_empty();
                 self.writing.failures = 0;
-                self.writing.after_unsure = self.writing.unsure.take().is_some();
+                self.writing.after_unsure |= self.writing.unsure.take().is_some();
                 let told = is_there && self.record.as_ref().is_some_and(|record| !is_older(&record.version, &version));
                 self.writing.taken = self.writing.pending.take().filter(|_| !told);
                 self.writing.own_version = version;

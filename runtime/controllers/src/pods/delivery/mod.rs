@@ -49,7 +49,8 @@ pub(super) type Asks = mpsc::UnboundedReceiver<Ask>;
 /// What pods' files were, and which are to be looked at.
 pub(crate) struct Deliveries {
     given: Mutex<HashMap<Arc<str>, Given>>,
-    /// Pods of which something changed before they were given anything: what they are being made of may be older.
+    /// Pods of which something changed before they were given anything: what they are being made of may be older. Locked
+    /// after `given`.
     early: Mutex<HashSet<Arc<str>>>,
     /// Taken out at once: see [`run`].
     asks: mpsc::UnboundedSender<Ask>,
@@ -98,8 +99,9 @@ impl Deliveries {
             }
         }
         if !prints.is_empty() {
+            let mut given = self.lock();
             let early = self.early().remove(&pod.uid);
-            self.lock().entry(pod.uid.clone()).or_default().giving(attempt, prints, early);
+            given.entry(pod.uid.clone()).or_default().giving(attempt, prints, early);
         }
     }
 
@@ -112,7 +114,8 @@ impl Deliveries {
 
     /// The pod is gone.
     pub fn forget(&self, uid: &str) {
-        self.lock().remove(uid);
+        let mut given = self.lock();
+        given.remove(uid);
         self.early().remove(uid);
     }
 
@@ -234,7 +237,8 @@ async fn look(shared: &Shared, uid: &Arc<str>) -> Option<Instant> {
     let (record, pod) = match standing(&cell) {
         Standing::There(record, pod) => (record, pod),
         Standing::NotThere => {
-            let failures = deliveries.with(uid, Given::failed);
+            let mut given = deliveries.lock();
+            let failures = given.get_mut(uid).map(Given::failed);
             if failures.is_none() {
                 deliveries.early().insert(uid.clone());
             }
